@@ -1,0 +1,19 @@
+"""Everything a notebook may want: `from nsfast.all import *`. Library code imports from the rooms instead."""
+
+from nsfast.analysis.evaluate import *
+from nsfast.analysis.figures import *
+from nsfast.analysis.metrics import *
+from nsfast.explore.core import ThresholdPreview
+from nsfast.explore.live import ThresholdExplorer
+from nsfast.images import *
+from nsfast.images.digits import digits
+from nsfast.images.folder import read_folder
+from nsfast.labels import *
+from nsfast.labels.predict import label, predict
+from nsfast.losses import SoftTargetCrossEntropy
+from nsfast.models import build_model
+from nsfast.noise import *
+from nsfast.pipeline import begin
+from nsfast.training import Recipe
+from nsfast.training.model_file import load_model, save_model
+from nsfast.training.train import PseudoLabeled, build_learner, train

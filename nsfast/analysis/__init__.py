@@ -1,0 +1,1 @@
+"""Analysis: measures (`metrics`), intervals and tests (`comparisons`), `figures`; all from plain arrays."""

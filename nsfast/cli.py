@@ -1,0 +1,157 @@
+"""The command line: nsfast run, status, report, profiles, params."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nsfast.errors import NsfastError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Noisy Student Training (arXiv 1911.04252): from a few labels to a robust student, in six notebooks.",
+)
+
+
+def table(rows: list[dict[str, str]]) -> None:
+    """Print rows as a table that fits the terminal, or as aligned plain text in a log."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        shown = Table(*map(str, rows[0]))
+        for row in rows:
+            shown.add_row(*(str(value).replace("[", "\\[") for value in row.values()))
+        Console().print(shown)
+        return
+    lines = [list(map(str, rows[0])), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+@app.command()
+def run(
+    profile: Annotated[str, typer.Argument(help="A profile's name (see: nsfast profiles) or a YAML file.")],
+    folder: Annotated[Path | None, typer.Option("--run", help="Run folder; runs/PROFILE by default.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.name=value; may be repeated.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last stage to run, for example balancing.")] = None,
+    force: Annotated[list[str] | None, typer.Option(help="Stage to run even if it stands.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Stages that may run at once; the profile's by default.")
+    ] = None,
+):
+    """Run a profile, or go on with it: stages that stand are skipped, killed ones continue."""
+    from nsfast.pipeline.profile import resolve
+    from nsfast.pipeline.report import headline, result_rows
+    from nsfast.pipeline.runner import plan, run_profile
+
+    resolved = resolve(profile, tuple(settings or ()), seed)
+    target = (folder or Path("runs") / resolved.name).resolve()
+    if dry_run:
+        rows = plan(target, resolved, until, tuple(force or ()))
+        table([{"stage": stage.name, "notebook": stage.notebook, "state": state} for stage, state in rows])
+        return
+    ran = run_profile(target, resolved, until, tuple(force or ()), jobs or resolved.jobs)
+    print(f"{len(ran)} stage(s) ran, the others stand" if ran else "every stage stands; nothing to do")
+    if until is None:
+        table(result_rows(target))
+        print(headline(target))
+        print(f"report:    {target / 'analysis' / 'report.html'}")
+    print(f"notebooks: {target}")
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="Run folder.")]):
+    """List the stages of a run: which stand, and when they were made."""
+    from nsfast.pipeline.run_folder import read_run
+    from nsfast.pipeline.runner import plan
+    from nsfast.pipeline.stages import Records
+
+    target = folder.resolve()
+    records, rows = Records(target), []
+    for stage, state in plan(target, read_run(target)):
+        entry = records.entry(stage) or {}
+        words = {"stands": "stands", "runs": "to run" if entry else "not run yet"}
+        row = {"stage": stage.name, "state": words.get(state, "to run if what it reads changes")}
+        rows.append({**row, "finished": entry.get("finished", ""), "seconds": str(entry.get("seconds", ""))})
+    table(rows)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Run folder.")]):
+    """Write report.html anew from what the analysis left, and say where it is."""
+    from nsfast.pipeline.report import write_report
+
+    print(write_report(folder.resolve()))
+
+
+@app.command()
+def profiles():
+    """List the profiles that come with nsfast."""
+    from nsfast.pipeline.profile import profile_names
+
+    rows = []
+    for name, path in profile_names().items():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        rows.append({"profile": name, "what": first.lstrip("# ")})
+    table(rows)
+
+
+@app.command()
+def params(
+    stage: Annotated[
+        str, typer.Argument(help="data, control, teacher, labeling, balancing, student, iterate or analysis.")
+    ],
+    data: Annotated[str, typer.Option(help="Whose data parameters: digits or folder.")] = "digits",
+):
+    """List what may be set in a stage: name, type, default, help."""
+    from nsfast.pipeline.profile import stage_parameters
+
+    rows = []
+    for name, parameter in stage_parameters(stage, data).items():
+        default = "" if parameter.default is None else repr(parameter.default)
+        rows.append(
+            {
+                "parameter": f"{stage}.{name}",
+                "type": parameter.type,
+                "default": default,
+                "help": parameter.help,
+            }
+        )
+    table(rows)
+
+
+def main() -> None:
+    """Run the command line; what the user can put right is one line on standard error and exit code 2."""
+    try:
+        app(standalone_mode=False)
+    except NsfastError as error:
+        print(f"nsfast: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("nsfast: stopped; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            print(f"nsfast: {error.format_message()}", file=sys.stderr)
+            sys.exit(2)
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The explorer of pseudo-labels: `core` counts (numpy), `static` draws (matplotlib), `live` slides."""

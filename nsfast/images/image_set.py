@@ -1,0 +1,189 @@
+"""An `ImageSet`: pictures by stable id, class names, and the four splits of a Noisy Student run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nsfast.errors import NsfastError
+from nsfast.files import atomic, read_csv, read_json, write_csv, write_json
+
+SPLITS = ("labeled", "unlabeled", "validation", "test")
+
+
+class ImageProblem(NsfastError):
+    """The pictures do not make an image set; one line says what is missing and where."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures of one purpose.
+
+    Args:
+        ids: (n,) strings, unique within the image set and the same on every machine.
+        pixels: (n, height, width, channels) uint8; may be a read-only memory map.
+        labels: (n,) int64 class indices, or None where nothing is known (unlabeled pictures).
+    """
+
+    ids: np.ndarray
+    pixels: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __post_init__(self):
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
+            raise ImageProblem(
+                f"pixels are {self.pixels.dtype} of shape {self.pixels.shape}; "
+                "give uint8 of shape (n, height, width, channels)"
+            )
+        for name, array in (("pixels", self.pixels), ("labels", self.labels)):
+            if array is not None and len(array) != len(self.ids):
+                raise ImageProblem(
+                    f"{len(array)} {name} for {len(self.ids)} ids; give one of each per picture"
+                )
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Four splits of pictures that share classes, channels and size.
+
+    `truth` is the class of each unlabeled picture where it happens to be known, -1 for a picture of no class. It is
+    used by measurement alone: training and selection are given a `Split`, which does not have it.
+
+    Raises:
+        ImageProblem: fewer than 2 classes, a class with no labeled picture, a label outside the classes, an id twice.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labeled: Split
+    unlabeled: Split
+    validation: Split
+    test: Split
+    truth: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self):
+        n = len(self.classes)
+        if n < 2:
+            raise ImageProblem(
+                f"image set {self.name!r} has {n} class(es) {list(self.classes)}; at least 2 are needed"
+            )
+        for split in ("labeled", "validation", "test"):
+            labels = getattr(self, split).labels
+            if labels is None:
+                raise ImageProblem(
+                    f"the {split} pictures of {self.name!r} have no labels; give one class index each"
+                )
+            if len(labels) and not (0 <= labels.min() and labels.max() < n):
+                raise ImageProblem(
+                    f"the {split} pictures of {self.name!r} have labels {labels.min()}..{labels.max()}, "
+                    f"but there are {n} classes; give indices 0..{n - 1}"
+                )
+        empty = [self.classes[i] for i in np.flatnonzero(np.bincount(self.labeled.labels, minlength=n) == 0)]
+        if empty:
+            raise ImageProblem(
+                f"class {empty[0]!r} of {self.name!r} has no labeled picture; give at least one"
+            )
+        for split in ("unlabeled", "validation", "test"):
+            if not len(getattr(self, split)):
+                raise ImageProblem(f"image set {self.name!r} has no {split} pictures; give at least one")
+        ids = np.concatenate([getattr(self, split).ids for split in SPLITS])
+        values, counts = np.unique(ids, return_counts=True)
+        if (counts > 1).any():
+            raise ImageProblem(
+                f"id {str(values[counts > 1][0])!r} of {self.name!r} stands twice; ids must be unique"
+            )
+        if self.truth is not None and len(self.truth) != len(self.unlabeled):
+            raise ImageProblem(
+                f"{len(self.truth)} truths for {len(self.unlabeled)} unlabeled pictures; give one each"
+            )
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for colour."""
+        return self.labeled.pixels.shape[3]
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels."""
+        return self.labeled.pixels.shape[1]
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation per channel of the labeled and unlabeled pictures, on a 0..1 scale."""
+        count, total, squares = 0, 0.0, 0.0
+        for split in (self.labeled, self.unlabeled):
+            for start in range(0, len(split), 4096):
+                block = split.pixels[start : start + 4096].reshape(-1, self.channels).astype(np.float64) / 255
+                count, total, squares = count + len(block), total + block.sum(0), squares + (block**2).sum(0)
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return mean.round(6).tolist(), np.maximum(deviation, 1e-3).round(6).tolist()
+
+
+def save_images(image_set: ImageSet, folder: str | Path) -> None:
+    """Write an image set to `folder`: `images.json`, and `<split>.npy`, `.ids.npy` and `.labels.npy` of each split.
+
+    `truth.npy`, `notes.json` and `left_out.csv` (path, reason) stand apart, since training does not read them.
+    """
+    folder = Path(folder)
+
+    def save(name: str, array: np.ndarray) -> None:
+        with atomic(folder / f"{name}.npy") as temporary, open(temporary, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+
+    for name in SPLITS:
+        split: Split = getattr(image_set, name)
+        save(name, split.pixels)
+        save(f"{name}.ids", split.ids.astype(str))
+        if split.labels is not None:
+            save(f"{name}.labels", split.labels.astype(np.int64))
+    (folder / "truth.npy").unlink(missing_ok=True)
+    if image_set.truth is not None:
+        save("truth", image_set.truth.astype(np.int64))
+    write_json(folder / "images.json", {"name": image_set.name, "classes": list(image_set.classes)})
+    write_json(folder / "notes.json", list(image_set.notes))
+    write_csv(
+        folder / "left_out.csv", [{"path": p, "reason": r} for p, r in image_set.left_out], ["path", "reason"]
+    )
+
+
+def load_images(folder: str | Path) -> ImageSet:
+    """Read what `save_images` wrote; pixels are memory-mapped.
+
+    Raises:
+        ImageProblem: a file is missing or damaged, naming it.
+    """
+    folder = Path(folder)
+    if not (folder / "images.json").is_file():
+        raise ImageProblem(
+            f"no image set in {folder} (images.json is missing); run 'nsfast run' to prepare it"
+        )
+    about = read_json(folder / "images.json")
+
+    def load(name: str, mapped: bool = False, optional: bool = False) -> np.ndarray | None:
+        path = folder / f"{name}.npy"
+        if optional and not path.is_file():
+            return None
+        try:
+            return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ImageProblem(
+                f"{path} is damaged ({error}); delete {folder} to have it made again"
+            ) from None
+
+    splits = {
+        name: Split(load(f"{name}.ids"), load(name, mapped=True), load(f"{name}.labels", optional=True))
+        for name in SPLITS
+    }
+    notes = tuple(read_json(folder / "notes.json"))
+    left_out = tuple((row["path"], row["reason"]) for row in read_csv(folder / "left_out.csv"))
+    truth = load("truth", optional=True)
+    return ImageSet(
+        about["name"], tuple(about["classes"]), **splits, truth=truth, notes=notes, left_out=left_out
+    )

@@ -1,0 +1,101 @@
+"""Labeling: the un-noised teacher looks at every unlabeled picture once and writes what it thinks, shard by shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from nsfast.errors import NsfastError
+from nsfast.images import Split
+from nsfast.labels.table import LabelTable, read_labels, read_shard, shard_name, write_shard
+from nsfast.progress import Progress
+
+
+def predict(model: nn.Module, pixels: np.ndarray, batch: int = 256) -> torch.Tensor:
+    """Return logits (n, classes) float32 of uint8 pixels (n, height, width, channels).
+
+    The model runs in eval mode (no dropout, no stochastic depth, batch-norm statistics fixed), without any noise on
+    the pictures; its mode is put back afterwards.
+    """
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    out = []
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(pixels), batch):
+                x = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
+                out.append(model(x.permute(0, 3, 1, 2).float().div_(255)).float().cpu())
+    finally:
+        model.train(training)
+    return torch.cat(out)
+
+
+def require_better_than_chance(
+    model: nn.Module, validation: Split, allow: bool = False, level: float = 0.05
+) -> str:
+    """Return a sentence on the teacher's validation accuracy, if it is better than chance.
+
+    Chance is the share of the most frequent class; the test is one-sided and exact (binomial), at `level`.
+
+    Raises:
+        NsfastError: the teacher is not better than chance and `allow` is False.
+    """
+    from scipy.stats import binomtest
+
+    right = int((predict(model, validation.pixels).argmax(1).numpy() == validation.labels).sum())
+    chance = float(np.bincount(validation.labels).max() / len(validation))
+    said = f"the teacher is right on {right} of {len(validation)} validation pictures ({right / len(validation):.1%})"
+    if binomtest(right, len(validation), chance, alternative="greater").pvalue < level:
+        return f"{said}; chance is {chance:.1%}"
+    if allow:
+        return f"warning: {said}, no better than chance ({chance:.1%}); going on because allow_chance is set"
+    raise NsfastError(
+        f"{said}, no better than chance ({chance:.1%}): its labels would teach nothing; train it longer or give it "
+        "more labels, or set labeling.allow_chance=true"
+    )
+
+
+def label(
+    model: nn.Module,
+    images: Split,
+    classes: tuple[str, ...],
+    folder: str | Path,
+    about: dict[str, str],
+    batch: int = 256,
+    shard: int = 65536,
+) -> LabelTable:
+    """Label pictures with a teacher and write Parquet shards; shards that this teacher has finished are kept.
+
+    Args:
+        model: logits (n, classes) from float pixels on 0..1.
+        images: the pictures; labels, if any, are not looked at.
+        classes: class names.
+        folder: where the shards go.
+        about: who labels: at least the teacher's fingerprint and the round; another `about` labels anew.
+        batch: pictures in a forward pass.
+        shard: pictures in a file.
+
+    Returns:
+        The whole table, as read back from the shards.
+    """
+    folder, about = Path(folder), {name: str(value) for name, value in about.items()}
+    shards = range(0, len(images), shard)
+    for extra in sorted(folder.glob("part-*.parquet"))[len(shards) :]:
+        extra.unlink()
+    progress = Progress("picture", len(images))
+    for number, start in enumerate(shards):
+        ids = images.ids[start : start + shard]
+        path = folder / shard_name(number)
+        if not (path.is_file() and _finished(path, ids, about)):
+            probabilities = predict(model, images.pixels[start : start + shard], batch).softmax(1).numpy()
+            write_shard(path, ids, probabilities, classes, about)
+        progress.update(start + len(ids))
+    return read_labels(folder)
+
+
+def _finished(path: Path, ids: np.ndarray, about: dict[str, str]) -> bool:
+    table = read_shard(path)
+    return table.about == about and np.array_equal(table.ids, ids)

@@ -1,0 +1,150 @@
+"""`report.html`: one file that says what each step bought, readable offline; and the table that a run ends with."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from pathlib import Path
+
+from nsfast.errors import NsfastError
+from nsfast.files import read_csv, read_json, write_text
+from nsfast.images import load_images
+from nsfast.pipeline.run_folder import read_run
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 880px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.7em; margin-bottom: 0 } h2 { font-size: 1.25em; margin-top: 2.2em }
+img { max-width: 100%; display: block } .note { color: #666; font-size: .92em } .scroll { overflow-x: auto }
+table { border-collapse: collapse; font-size: .9em; margin: 1em 0 }
+th { text-align: left; border-bottom: 2px solid #ccc }
+th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums }
+summary { cursor: pointer } .answer { font-size: 1.1em }
+"""
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f}"
+
+
+def result_rows(run: Path) -> list[dict[str, str]]:
+    """Return the table that a run ends with: a row per model, as text.
+
+    Raises:
+        NsfastError: the analysis has not run.
+    """
+    tables = run / "analysis" / "tables"
+    if not (tables / "models.csv").is_file():
+        raise NsfastError(
+            f"no results in {run} (analysis/tables/models.csv is missing); run: nsfast run --run {run}"
+        )
+    rounds = {row["model"]: row for row in read_csv(run / "iterate" / "rounds.csv")}
+    rows = []
+    for model in read_csv(tables / "models.csv"):
+        about = rounds[model["model"]]
+        row = {
+            "model": str(model["model"]),
+            "network": about["network"],
+            "parameters": f"{about['parameters']:,}",
+            "pseudo-labels used": f"{about['kept']:,}" if about["kept"] != "" else "",
+            "their precision": f"{about['precision']:.1%}" if about["precision"] != "" else "",
+            "validation": f"{about['validation_accuracy']:.1%}",
+            "test accuracy": f"{model['accuracy']:.1%} [{model['low']:.1%}, {model['high']:.1%}]",
+        }
+        gain = ""
+        if model["model"] != "control":
+            ends = f"[{points(model['minus_control_low'])}, {points(model['minus_control_high'])}]"
+            gain = f"{points(model['minus_control'])} {ends}"
+        rows.append({**row, "points above control": gain})
+    return rows
+
+
+def headline(run: Path) -> str:
+    """Return one sentence: what the last student gained over the control, and whether the interval excludes 0."""
+    models = {row["model"]: row for row in read_csv(run / "analysis" / "tables" / "models.csv")}
+    last, control = list(models)[-1], models["control"]
+    row = models[last]
+    low, high = row["minus_control_low"], row["minus_control_high"]
+    sure = (
+        "an interval that excludes 0"
+        if low > 0 or high < 0
+        else "an interval that includes 0, so it may be chance"
+    )
+    return (
+        f"{last.capitalize()} is right on {row['accuracy']:.1%} of {row['n']} test pictures, the supervised control of "
+        f"the same architecture and noise on {control['accuracy']:.1%}: {points(row['minus_control'])} points "
+        f"(95 % {points(low)} to {points(high)}, {sure})."
+    )
+
+
+def table_html(rows: list[dict]) -> str:
+    """Return rows as an HTML table; every text is escaped."""
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(v))}</td>' for v in row.values())}</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def figure_html(path: Path) -> str:
+    """Return a PNG file as an embedded image; empty where there is none."""
+    if not path.is_file():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{escape(path.stem.replace("_", " "))}" src="data:image/png;base64,{data}">'
+
+
+def write_report(run: str | Path) -> Path:
+    """Write `analysis/report.html` from the tables and figures of a run, and return its path.
+
+    Raises:
+        NsfastError: the analysis has not run.
+    """
+    import yaml
+
+    run = Path(run)
+    profile, folder = read_run(run), run / "analysis"
+    rows = result_rows(run)
+    images = load_images(run / "images")
+    measured = read_json(folder / "metrics.json")
+    notes = [*images.notes, *(f"left out: {path} ({reason})" for path, reason in images.left_out[:20])]
+
+    def section(title: str, figure: str, text: str = "") -> str:
+        image = figure_html(folder / "figures" / f"{figure}.png")
+        return f"<h2>{title}</h2>{f'<p>{text}</p>' if text else ''}{image}" if image else ""
+
+    settings = escape(yaml.safe_dump(profile.to_dict(), sort_keys=False, default_flow_style=None, width=100))
+    corrupted = escape(", ".join(measured["corruptions"]).replace("_", " "))
+    page = [
+        "<!doctype html><html lang='en'><meta charset='utf-8'>",
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
+        f"<title>nsfast: {escape(profile.name)}</title><style>{STYLE}</style>",
+        f"<h1>Noisy Student on {escape(images.name)}</h1>",
+        f"<p class='note'>{len(images.labeled)} labeled, {len(images.unlabeled)} unlabeled, {len(images.validation)} "
+        f"validation and {len(images.test)} test pictures of {len(images.classes)} classes; seed {profile.seed}.</p>",
+        f"<p class='answer'>{escape(headline(run))}</p>",
+        table_html(rows),
+        "<p class='note'>Intervals of 95 %: Wilson for accuracy, paired bootstrap over the same test pictures for the "
+        "points above control. They say how far these test pictures can be trusted, not what another seed would give. "
+        "Choices were made on validation; the test pictures were read once, here.</p>",
+        section("What did each step buy?", "accuracy"),
+        section("Are the pseudo-labels good, and do they get better?", "label_quality"),
+        section("Can the confidence be believed?", "reliability"),
+        section(
+            "Is the student more robust?",
+            "robustness",
+            f"Error on test pictures corrupted here ({corrupted}), not on the released ImageNet-C.",
+        ),
+        section(
+            "Does it resist attack?",
+            "attack",
+            "One-step FGSM, which overstates robustness: stronger attacks find more. Random signs of the same size are "
+            "its control.",
+        ),
+        f"<h2>About the pictures</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
+        if notes
+        else "",
+        f"<h2>Settings</h2><details><summary>every parameter of this run</summary><pre>{settings}</pre></details>",
+        "<p class='note'>Method: Xie, Luong, Hovy, Le, Self-training with Noisy Student, arXiv 1911.04252.</p></html>",
+    ]
+    path = folder / "report.html"
+    write_text(path, "\n".join(part for part in page if part))
+    return path

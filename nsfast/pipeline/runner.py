@@ -1,0 +1,254 @@
+"""The runner: doit puts the stages in order and papermill executes their notebooks; what still stands is skipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from nsfast.errors import NsfastError
+from nsfast.pipeline.notebooks import notebook_path
+from nsfast.pipeline.profile import Profile
+from nsfast.pipeline.run_folder import lock, log, prepare_images, write_profile
+from nsfast.pipeline.stages import Records, Stage, matching, stages_of
+from nsfast.pipeline.terminal import Display
+
+
+def chosen_stages(profile: Profile, until: str | None) -> list[Stage]:
+    """Return the stages of a run up to the first one that `until` names; all by default.
+
+    A stage that the named one does not need, such as the control, is left out.
+    """
+    stages = stages_of(profile)
+    if until is None:
+        return stages
+    last = matching(stages, until)[0]
+    wanted = {last.name}
+    for stage in reversed(stages):
+        if stage.name in wanted:
+            wanted.update(stage.needs)
+    return [stage for stage in stages if stage.name in wanted]
+
+
+def plan(
+    run: Path, profile: Profile, until: str | None = None, force: tuple[str, ...] = ()
+) -> list[tuple[Stage, str]]:
+    """Return every stage with what would become of it: "stands", "runs" or "runs if what it reads changes"."""
+    stages, records = chosen_stages(profile, until), Records(run)
+    forced = {stage.name for name in force for stage in matching(stages_of(profile), name)}
+    unsure, out = set(), []
+    for stage in stages:
+        if stage.name in forced or not records.stands(stage, stages):
+            state = "runs"
+        else:
+            state = "runs if what it reads changes" if unsure & set(stage.needs) else "stands"
+        if state != "stands":
+            unsure.add(stage.name)
+        out.append((stage, state))
+    return out
+
+
+def run_profile(
+    run: Path, profile: Profile, until: str | None = None, force: tuple[str, ...] = (), jobs: int = 1
+) -> list[str]:
+    """Run a profile in a run folder: check everything, prepare the pictures, run the stages that do not stand.
+
+    Args:
+        run: the run folder; made if absent.
+        until: the last stage to run; all by default.
+        force: stages to run even if they stand.
+        jobs: stages that may run at once.
+
+    Returns:
+        The names of the stages that ran.
+
+    Raises:
+        NsfastError: anything the user can put right; nothing made before is lost.
+    """
+    stages = chosen_stages(profile, until)
+    forced = {stage.name for name in force for stage in matching(stages_of(profile), name)}
+    write_profile(run, profile)
+    busy = f"another nsfast run is working in {run}; wait for it to end, or give another folder with --run"
+    held = lock(run / ".lock", 3, busy)
+    try:
+        records = Records(run)
+        for stage in stages_of(profile):
+            records.verify(stage)
+        images = prepare_images(run, profile)
+        _check_sizes(profile, stages, records, images)
+        return run_stages(run, profile, stages, force=forced, jobs=jobs)
+    finally:
+        held.release()
+
+
+def _check_sizes(profile: Profile, stages: list[Stage], records: Records, images) -> None:
+    """Refuse a student smaller than its teacher unless it is asked for; the paper's students are equal or larger."""
+    if all(records.stands(stage, stages) for stage in stages):
+        return
+    from nsfast.models import parameter_count
+
+    def count(parameters: dict) -> int:
+        shape = (len(images.classes), images.channels)
+        return parameter_count(parameters["architecture"], *shape, parameters["size"])
+
+    teacher, who = profile.groups["teacher"], "the teacher"
+    for number in range(1, profile.rounds + 1):
+        student = profile.student(number)
+        if count(student) < count(teacher):
+            what = (
+                f"the student of round {number} has {count(student):,} parameters, {who} {count(teacher):,}"
+            )
+            if not student["allow_smaller"]:
+                raise NsfastError(f"{what}; make it equal or larger, or set student.allow_smaller=true")
+            print(f"warning: {what}; Noisy Student wants it equal or larger")
+        teacher, who = student, f"its teacher (round {number})"
+
+
+def run_stages(
+    run: Path,
+    profile: Profile,
+    stages: list[Stage],
+    force: set[str] = frozenset(),
+    only: set[str] | None = None,
+    jobs: int = 1,
+) -> list[str]:
+    """Run the stages that do not stand, in the order of their needs, and return the names of those that ran.
+
+    Args:
+        force: names of stages to run even if they stand.
+        only: names of the stages that may run at all; all by default.
+        jobs: stages that may run at once.
+    """
+    from doit.cmd_base import ModuleTaskLoader
+    from doit.doit_cmd import DoitMain
+    from doit.reporter import ZeroReporter
+
+    everything, records = stages_of(profile), Records(run)
+    ran: list[str] = []
+    errors: list[BaseException] = []
+
+    def stands(stage: Stage) -> bool:
+        if only is not None and stage.name not in only:
+            return True
+        return stage.name not in force and records.stands(stage, everything)
+
+    def action(stage: Stage) -> bool:
+        try:
+            execute(run, stage, display)
+        except BaseException as error:
+            errors.append(error)
+            return False
+        ran.append(stage.name)
+        return True
+
+    def uptodate(stage: Stage) -> bool:
+        try:
+            return not errors and stands(stage)
+        except NsfastError as error:
+            errors.append(error)
+            return True
+
+    def task_stage():
+        for stage in stages:
+            yield {
+                "name": stage.name,
+                "actions": [(action, [stage])],
+                "uptodate": [(uptodate, [stage])],
+                "task_dep": [f"stage:{name}" for name in stage.needs],
+            }
+
+    with tempfile.TemporaryDirectory() as folder, Display() as display:
+        config = {
+            "dep_file": f"{folder}/doit.json",
+            "backend": "json",
+            "reporter": ZeroReporter,
+            "verbosity": 2,
+        }
+        config |= {"num_process": jobs if jobs > 1 else 0, "par_type": "thread"}
+        code = DoitMain(ModuleTaskLoader({"task_stage": task_stage, "DOIT_CONFIG": config})).run(["run"])
+    if errors:
+        raise errors[0]
+    if code:
+        raise NsfastError(
+            f"the stages of {run} could not be put in order (doit ended with {code}); see its message above"
+        )
+    return ran
+
+
+def execute(run: Path, stage: Stage, display: Display) -> None:
+    """Execute one stage's notebook into its folder, and log the attempt.
+
+    Raises:
+        NsfastError: the notebook failed; it is kept as `<name>.failed.ipynb` with the error marked.
+    """
+    folder = run / stage.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    where = {"run": str(run), "profile": str(run / "profile.yaml")}
+    where |= {"round": stage.round} if stage.round else {}
+    where |= {"folder": stage.folder} if stage.kind == "teacher" else {}
+    with tempfile.TemporaryDirectory() as temporary:
+        job, error, progress = (
+            Path(temporary) / name for name in ("job.json", "error.json", "progress.json")
+        )
+        about = {
+            "notebook": str(notebook_path(stage.kind)),
+            "output": str(folder / stage.notebook),
+            "cwd": os.getcwd(),
+        }
+        about |= {"parameters": {**stage.parameters, **where}, "error": str(error)}
+        job.write_text(json.dumps(about), encoding="utf-8")
+        hidden = (
+            "JPY_SESSION_NAME",
+            "VSCODE_PID",
+            "VOILA_KERNEL_ID",
+        )  # a front-end's, where a notebook started us
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        environment |= {"NSFAST_RUNNER": "1", "NSFAST_PROGRESS": str(progress), "NSFAST_DISPLAY": "static"}
+        command = [sys.executable, "-m", "nsfast.pipeline.execute", str(job)]
+        begun = time.monotonic()
+        display.begin(stage.name)
+        with open(Path(temporary) / "stderr", "wb") as stderr:
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                _show(progress, stage.name, display)
+        except BaseException:
+            process.kill()
+            display.end(stage.name, "stopped; run again to continue")
+            raise
+        seconds = round(time.monotonic() - begun, 1)
+        if process.returncode == 0:
+            log(run, stage.name, "finished", seconds=seconds, parameters=stage.parameters)
+            display.end(stage.name, f"finished in {seconds:.0f} s")
+            return
+        failure = json.loads(error.read_text(encoding="utf-8")) if error.is_file() else None
+        stderr = (Path(temporary) / "stderr").read_text(encoding="utf-8", errors="replace").strip()
+    log(
+        run,
+        stage.name,
+        "failed",
+        seconds=seconds,
+        parameters=stage.parameters,
+        error=failure or stderr[-2000:],
+    )
+    display.end(stage.name, f"failed after {seconds:.0f} s")
+    if failure is None:
+        last = stderr.splitlines()[-1] if stderr else f"exit code {process.returncode}"
+        raise NsfastError(f"{stage.name} could not be executed ({last}); run again to continue")
+    if failure["name"] in ("NsfastError", "ImageProblem"):
+        raise NsfastError(f"{stage.name}: {failure['message']}")
+    raise NsfastError(
+        f"{stage.name} failed: {failure['name']}: {failure['message']}; see {failure['notebook']}"
+    )
+
+
+def _show(path: Path, stage: str, display: Display) -> None:
+    try:
+        display.update(stage, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        pass

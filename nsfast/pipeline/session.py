@@ -1,0 +1,225 @@
+"""A stage of a run that is being worked on: what its notebook calls."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nsfast.errors import NsfastError
+from nsfast.files import read_csv, read_json, write_csv, write_json
+from nsfast.images import ImageSet, Split
+from nsfast.pipeline.profile import Profile
+from nsfast.pipeline.run_folder import lock, prepare_images
+from nsfast.pipeline.stages import Records, Stage
+from nsfast.streams import hash_order
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from nsfast.labels import LabelTable, Selection
+    from nsfast.models import Network
+    from nsfast.training import Recipe
+    from nsfast.training.train import PseudoLabeled, Trained
+
+
+def under_runner() -> bool:
+    """Whether `nsfast run` executes this notebook (else a person or plain papermill does)."""
+    return os.environ.get("NSFAST_RUNNER") == "1"
+
+
+class Session:
+    """A stage of a run that is being worked on.
+
+    `run` is the run folder, `folder` the stage's, `parameters` the values in force (typed and checked), `images` the
+    image set, `profile` the run's.
+    """
+
+    def __init__(self, run: Path, profile: Profile, stages: list[Stage], stage: Stage):
+        self.run, self.profile, self.stages, self.stage = run, profile, stages, stage
+        self.folder, self.parameters = run / stage.folder, stage.parameters
+        self.records = Records(run)
+        busy = f"{self.folder} is being worked on by another process; wait for it to end, or stop it"
+        self._lock = lock(self.folder / ".lock", 60, busy)
+        self.records.forget(stage)
+        self._fingerprint = self.records.fingerprint(stage, stages)
+        self._begun = time.monotonic()
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The run's pictures."""
+        return prepare_images(self.run, self.profile)
+
+    @property
+    def teacher_folder(self) -> Path:
+        """The folder of the model that labels in this round."""
+        return self.run / ("teacher" if self.stage.round == 1 else f"round-{self.stage.round - 1}")
+
+    def recipe(self) -> Recipe:
+        """Return the stage's parameters as a `Recipe`."""
+        from nsfast.training import Recipe
+
+        return Recipe.from_parameters(self.parameters)
+
+    def train(self, recipe: Recipe, pseudo: PseudoLabeled | None = None) -> Trained:
+        """Train on the run's pictures, write the model file and the history, return the `Trained` network.
+
+        Args:
+            recipe: a `Recipe`.
+            pseudo: selected pseudo-labels (`PseudoLabeled`), for a student.
+        """
+        from nsfast.labels.predict import predict
+        from nsfast.training.model_file import read_about, save_model
+        from nsfast.training.train import train
+
+        images, checkpoint = self.images, self.folder / "checkpoint.safetensors"
+        trained = train(
+            *(recipe, len(images.classes), images.statistics(), images.labeled, images.validation, pseudo),
+            checkpoint=checkpoint,
+            inputs=self.records.contents(self.stage.consumes),
+        )
+        teacher = read_about(self.teacher_folder)["fingerprint"] if pseudo is not None else None
+        save_model(self.folder, trained, recipe, images.classes, images.size, teacher)
+        write_csv(self.folder / "history.csv", trained.history)
+        right = (
+            predict(trained.average, images.validation.pixels).argmax(1).numpy() == images.validation.labels
+        )
+        metrics = {"validation_correct": int(right.sum()), "validation_pictures": len(right)}
+        write_json(self.folder / "metrics.json", {**metrics, "validation_accuracy": float(right.mean())})
+        checkpoint.unlink(missing_ok=True)
+        return trained
+
+    def label(self, teacher: Network, batch_size: int, shard_size: int) -> LabelTable:
+        """Label the unlabeled pictures with a teacher and return the table; finished shards are kept."""
+        from nsfast.labels.predict import label
+        from nsfast.training.model_file import read_about
+        from nsfast.training.train import default_device
+
+        about = {"teacher": read_about(self.teacher_folder)["fingerprint"], "round": str(self.stage.round)}
+        where = self.folder / "labels"
+        pool = self.images.unlabeled
+        labels = label(
+            teacher.to(default_device()), pool, self.images.classes, where, about, batch_size, shard_size
+        )
+        write_json(self.folder / "labeling.json", {**about, "pictures": len(labels)})
+        return labels
+
+    def select(self, labels: LabelTable) -> Selection:
+        """Filter and balance with this stage's parameters; write `selection.parquet` and `balance.csv`."""
+        from nsfast.labels import class_counts, select, write_selection
+
+        chosen = {name: self.parameters[name] for name in ("threshold", "per_class", "method", "seed")}
+        selection = select(labels, **chosen)
+        write_selection(self.folder / "selection.parquet", selection)
+        counts = class_counts(labels, selection, chosen["threshold"])
+        write_csv(self.folder / "balance.csv", counts)
+        for row in counts:
+            if not row["seen"]:
+                print(
+                    f"warning: class {row['class']!r} has no pseudo-label above {chosen['threshold']:g}; none is seen"
+                )
+        return selection
+
+    def pseudo_labeled(self) -> PseudoLabeled:
+        """Return this round's selected pictures with the teacher's distributions and their copies."""
+        from nsfast.labels import read_labels, read_selection
+        from nsfast.training.train import PseudoLabeled
+
+        labels, selection = (
+            read_labels(self.folder / "labels"),
+            read_selection(self.folder / "selection.parquet"),
+        )
+        pool = self.images.unlabeled
+        picture, row = (rows_of(ids, selection.ids) for ids in (pool.ids, labels.ids))
+        return PseudoLabeled(
+            pool.pixels[picture], labels.probabilities[row].astype(np.float32), selection.copies
+        )
+
+    def rounds(self) -> list[dict]:
+        """Return control, teacher and every student side by side, and write them to `rounds.csv`.
+
+        What a row says of labels (coverage, precision, pictures kept) is of those that this model learned from.
+        """
+        from nsfast.analysis.evaluate import label_row
+        from nsfast.labels import read_labels, read_selection
+
+        rows = []
+        for number in range(-1, self.parameters["rounds"] + 1):
+            folder = {-1: "control", 0: "teacher"}.get(number, f"round-{number}")
+            about = read_json(self.run / folder / "model.json")
+            network = (
+                f"{about['architecture']} {about['size']}"
+                if about["architecture"] == "small"
+                else about["architecture"]
+            )
+            row = {
+                "model": f"student {number}" if number > 0 else folder,
+                "round": max(number, 0),
+                "folder": folder,
+            }
+            row |= {"network": network, "parameters": about["parameters"]}
+            row |= {
+                "validation_accuracy": read_json(self.run / folder / "metrics.json")["validation_accuracy"]
+            }
+            row |= dict.fromkeys(("coverage", "precision", "low", "high", "no_class", "kept", "seen"), "")
+            if number > 0:
+                threshold = self.profile.groups["balancing"]["threshold"]
+                found = label_row(read_labels(self.run / folder / "labels"), threshold, self.images.truth)
+                selection = read_selection(self.run / folder / "selection.parquet")
+                row |= {
+                    name: found[name]
+                    for name in ("coverage", "precision", "low", "high", "no_class")
+                    if name in found
+                }
+                row |= {"kept": len(selection), "seen": int(selection.copies.sum())}
+            rows.append(row)
+        write_csv(self.folder / "rounds.csv", rows)
+        return rows
+
+    def models(self) -> dict[str, Network]:
+        """Return every model of the run by name: control, teacher, "student 1", ... with averaged weights."""
+        from nsfast.training.model_file import load_model
+        from nsfast.training.train import default_device
+
+        rows = read_csv(self.run / "iterate" / "rounds.csv")
+        return {row["model"]: load_model(self.run / row["folder"]).to(default_device()) for row in rows}
+
+    def some_test_pictures(self, most: int) -> Split:
+        """Return at most `most` test pictures, drawn by id."""
+        test = self.images.test
+        rows = np.sort(np.argsort(hash_order(test.ids, self.parameters["seed"], "test pictures"))[:most])
+        return Split(test.ids[rows], test.pixels[rows], test.labels[rows])
+
+    def save(self, name: str, rows: list[dict], figure: tuple[str, Figure]) -> Figure:
+        """Write rows to `tables/<name>.csv` and a figure to `figures/<its name>.png`; return the figure to be shown."""
+        from nsfast.files import atomic
+
+        write_csv(self.folder / "tables" / f"{name}.csv", rows)
+        with atomic(self.folder / "figures" / f"{figure[0]}.png") as temporary:
+            figure[1].savefig(temporary, format="png", dpi=130)
+        return figure[1]
+
+    def finish(self) -> None:
+        """Seal the stage: its record is written, and the stages behind it may read what it left."""
+        if self.stage.kind == "analysis":
+            write_json(self.folder / "metrics.json", self.parameters)
+        self.records.finish(self.stage, self._fingerprint, time.monotonic() - self._begun)
+        self._lock.release()
+        if not under_runner():
+            print(f"{self.stage.name} is finished: {self.folder}")
+
+
+def rows_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the row of each wanted id; raise `NsfastError` naming the first that is missing."""
+    order = np.argsort(ids)
+    place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
+    rows = order[place]
+    if len(missing := np.flatnonzero(ids[rows] != wanted)):
+        raise NsfastError(
+            f"picture {wanted[missing[0]]!r} is selected but not there; run labeling and balancing again"
+        )
+    return rows

@@ -1,0 +1,212 @@
+"""The stages of a run in order: what each is made from, what it leaves, and whether what it left still stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nsfast
+from nsfast.errors import NsfastError
+from nsfast.files import checksum, fingerprint, read_json, write_json
+from nsfast.pipeline.notebooks import NOTEBOOKS, code_fingerprint
+from nsfast.pipeline.profile import Profile
+from nsfast.streams import stream_seed
+
+MODEL = ("model.safetensors", "model.json", "history.csv", "metrics.json")
+OUTPUTS = {
+    "teacher": MODEL,
+    "labeling": ("labels/*.parquet", "labeling.json"),
+    "balancing": ("selection.parquet", "balance.csv"),
+    "student": MODEL,
+    "iterate": ("rounds.csv",),
+    "analysis": ("tables/*.csv", "figures/*.png", "metrics.json"),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One execution of a notebook.
+
+    Args:
+        kind: "teacher", "labeling", "balancing", "student", "iterate" or "analysis"; the control is a teacher.
+        folder: relative to the run folder.
+        parameters: of the notebook, without those that only say where.
+        round: 1 for the first, 0 for stages outside the rounds.
+        needs: names of the stages it is made from.
+        consumes: files (patterns relative to the run folder) whose contents it reads.
+    """
+
+    kind: str
+    folder: str
+    parameters: dict[str, Any]
+    round: int = 0
+    needs: tuple[str, ...] = ()
+    consumes: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """ "teacher", "control", "round-2/student", ... as `nsfast status` lists it."""
+        return f"{self.folder}/{self.kind}" if self.round else self.folder
+
+    @property
+    def notebook(self) -> str:
+        """File name of the executed notebook."""
+        return f"{NOTEBOOKS[self.kind]}.ipynb"
+
+    def answers_to(self, name: str) -> bool:
+        """Whether a name given by the user means this stage: its own name, its kind or its folder."""
+        return name in (self.name, self.folder) or (name == self.kind and self.folder != "control")
+
+
+def stages_of(profile: Profile) -> list[Stage]:
+    """Return every stage of a run, each after those it needs."""
+    groups = profile.groups
+
+    def seeded(parameters: dict[str, Any], folder: str) -> dict[str, Any]:
+        return {**parameters, "seed": stream_seed(profile.seed, folder) % 2**31}
+
+    about, labeled, unlabeled = "images/images.json", "images/labeled*.npy", "images/unlabeled*.npy"
+    training = (
+        about,
+        labeled,
+        unlabeled,
+        "images/validation*.npy",
+    )  # the unlabeled ones for mean and deviation
+    stages = [
+        Stage("teacher", "teacher", seeded(groups["teacher"], "teacher"), consumes=training),
+        Stage("teacher", "control", seeded(profile.control(), "control"), consumes=training),
+    ]
+    teacher = stages[0]
+    for number in range(1, profile.rounds + 1):
+        folder, model = f"round-{number}", f"{teacher.folder}/model.safetensors"
+        labels, selection = f"{folder}/labels/*.parquet", f"{folder}/selection.parquet"
+        names = [f"{folder}/{kind}" for kind in ("labeling", "balancing", "student")]
+        stages += [
+            Stage(
+                "labeling",
+                folder,
+                dict(groups["labeling"]),
+                number,
+                (teacher.name,),
+                (about, unlabeled, model),
+            ),
+            Stage("balancing", folder, seeded(groups["balancing"], folder), number, (names[0],), (labels,)),
+            Stage(
+                *("student", folder, seeded(profile.student(number), folder), number),
+                *((names[0], names[1]), (*training, labels, selection)),
+            ),
+        ]
+        teacher = stages[-1]
+    students = tuple(s.name for s in stages if s.kind == "student")
+    rounds = {"rounds": profile.rounds, **{k: v for k, v in groups["iterate"].items() if k != "rounds"}}
+    everything = ("*/model.safetensors", "*/balance.csv", "*/labels/*.parquet", "*/selection.parquet")
+    stages.append(Stage("iterate", "iterate", rounds, needs=(*students, "control"), consumes=everything))
+    analysis = {**groups["analysis"], "seed": stream_seed(profile.seed, "analysis") % 2**31}
+    stages.append(
+        Stage("analysis", "analysis", analysis, needs=("iterate",), consumes=("images/*.npy", *everything))
+    )
+    return stages
+
+
+def matching(stages: list[Stage], name: str) -> list[Stage]:
+    """Return the stages that a user's name means; raise `NsfastError` with the nearest valid name if none."""
+    from nsfast.errors import nearest
+
+    found = [stage for stage in stages if stage.answers_to(name)]
+    if not found:
+        valid = {stage.name for stage in stages} | {stage.kind for stage in stages}
+        raise NsfastError(f"unknown stage {name!r}{nearest(name, valid)}")
+    return found
+
+
+class Records:
+    """What the stages of a run folder left: `stage.json` of each folder, one entry a stage.
+
+    An entry has `fingerprint` (parameters, code of the notebook, nsfast's version, contents of what was consumed),
+    `outputs` (checksum of each file, by path within the run), `parameters`, `finished` and `seconds`.
+    """
+
+    def __init__(self, run: str | Path):
+        self.run = Path(run)
+        self._checksums: dict[tuple, str] = {}
+
+    def _path(self, stage: Stage) -> Path:
+        return self.run / stage.folder / "stage.json"
+
+    def entries(self, stage: Stage) -> dict[str, dict]:
+        """Return all entries of the stage's folder; raise `NsfastError` naming the file when it is damaged."""
+        path = self._path(stage)
+        if not path.is_file():
+            return {}
+        content = read_json(path)
+        if not isinstance(content, dict) or not all(
+            isinstance(e, dict) and "outputs" in e for e in content.values()
+        ):
+            raise NsfastError(
+                f"{path} is damaged (not a record of stages); restore it, or delete it to run its stages anew"
+            )
+        return content
+
+    def entry(self, stage: Stage) -> dict | None:
+        """Return what the stage left, if it finished."""
+        return self.entries(stage).get(stage.kind)
+
+    def checksum(self, path: Path) -> str:
+        """Return a file's checksum, computed once for each size and time stamp in this process."""
+        state = path.stat()
+        key = (str(path), state.st_size, state.st_mtime_ns)
+        if key not in self._checksums:
+            self._checksums[key] = checksum(path)
+        return self._checksums[key]
+
+    def contents(self, patterns: tuple[str, ...]) -> dict[str, str]:
+        """Return the checksum of every file that matches, by path within the run."""
+        paths = sorted({path for pattern in patterns for path in self.run.glob(pattern) if path.is_file()})
+        return {path.relative_to(self.run).as_posix(): self.checksum(path) for path in paths}
+
+    def fingerprint(self, stage: Stage, run_stages: list[Stage] | None = None) -> str:
+        """Return the fingerprint of what goes into the stage now."""
+        consumed = self.contents(stage.consumes)
+        if run_stages is not None:
+            folders = {s.folder for s in run_stages} | {"images"}
+            consumed = {path: sum_ for path, sum_ in consumed.items() if path.split("/")[0] in folders}
+        parts = {"stage": stage.kind, "parameters": stage.parameters, "code": code_fingerprint(stage.kind)}
+        return fingerprint({**parts, "version": nsfast.__version__, "consumed": consumed})
+
+    def stands(self, stage: Stage, run_stages: list[Stage]) -> bool:
+        """Whether the stage finished, from what goes into it now, and everything it left is still there."""
+        entry = self.entry(stage)
+        if entry is None or entry["fingerprint"] != self.fingerprint(stage, run_stages):
+            return False
+        return all((self.run / path).is_file() for path in entry["outputs"])
+
+    def verify(self, stage: Stage) -> None:
+        """Raise `NsfastError` when a file that the stage left is not what it left."""
+        for path, expected in ((self.entry(stage) or {}).get("outputs") or {}).items():
+            if (self.run / path).is_file() and self.checksum(self.run / path) != expected:
+                raise NsfastError(
+                    f"{self.run / path} is damaged (its checksum is not the one in stage.json); restore it, "
+                    f"or delete it to have {stage.name} run again"
+                )
+
+    def forget(self, stage: Stage) -> None:
+        """Take the stage's entry out, because what it left is about to be made anew."""
+        entries = self.entries(stage)
+        if entries.pop(stage.kind, None) is not None:
+            write_json(self._path(stage), entries)
+
+    def finish(self, stage: Stage, fingerprint_: str, seconds: float) -> None:
+        """Write the stage's entry: it has finished, and these are its files."""
+        import datetime
+
+        patterns = tuple(f"{stage.folder}/{pattern}" for pattern in OUTPUTS[stage.kind])
+        entry = {
+            "fingerprint": fingerprint_,
+            "parameters": stage.parameters,
+            "version": nsfast.__version__,
+            "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "outputs": self.contents(patterns),
+        }
+        write_json(self._path(stage), {**self.entries(stage), stage.kind: entry})

@@ -1,0 +1,41 @@
+"""Progress of long work: one small file that a runner watches, and one plain line every few seconds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from nsfast.files import write_json
+
+
+class Progress:
+    """Counts steps of long work; writes the state to the file named by `NSFAST_PROGRESS`, lines to standard output.
+
+    Args:
+        name: what is counted, for example "epoch" or "picture".
+        total: how many there will be.
+        every: seconds between two lines.
+    """
+
+    def __init__(self, name: str, total: int, every: float = 5.0):
+        self.name, self.total, self.every = name, total, every
+        self.path = os.environ.get("NSFAST_PROGRESS")
+        self.begun = self.printed = time.monotonic()
+        self.first: int | None = None
+
+    def update(self, done: int, note: str = "") -> None:
+        """Say that `done` of `total` are finished; `note` stands behind the count."""
+        if self.first is None:
+            self.first = done - 1
+        if self.path:
+            write_json(Path(self.path), {"name": self.name, "done": done, "total": self.total, "note": note})
+        now = time.monotonic()
+        if now - self.printed < self.every and done < self.total:
+            return
+        self.printed = now
+        rate = (done - self.first) / max(now - self.begun, 1e-9)
+        left = (self.total - done) / rate if rate > 0 else 0.0
+        print(f"{self.name} {done}/{self.total}  {left:.0f} s left  {note}".rstrip(), flush=True)
+        sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Robustness: corrupted pictures (`corruptions`, numpy) and adversarial pictures (`attacks`, torch)."""

@@ -1,0 +1,96 @@
+"""Model files: `model.safetensors` (raw and averaged weights) and `model.json` (all that rebuilds and names them)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from nsfast.errors import NsfastError
+from nsfast.files import atomic, checksum, read_json, write_json
+from nsfast.models import Network, build_model
+from nsfast.training.recipe import Recipe
+from nsfast.training.train import Trained
+
+
+def save_model(
+    folder: str | Path,
+    trained: Trained,
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    size: int,
+    teacher: str | None = None,
+) -> str:
+    """Write a trained network into `folder`.
+
+    Args:
+        recipe: it was trained with.
+        classes: class names.
+        size: height and width of its pictures in pixels.
+        teacher: fingerprint of the model whose pseudo-labels it learned from, if any.
+
+    Returns:
+        The model's fingerprint: the checksum of its weights.
+    """
+    folder, network = Path(folder), trained.average
+    tensors = {f"raw.{name}": value.contiguous() for name, value in trained.model.state_dict().items()}
+    tensors |= {f"ema.{name}": value.contiguous() for name, value in network.state_dict().items()}
+    with atomic(folder / "model.safetensors") as temporary:
+        save_file(tensors, temporary)
+    fingerprint = checksum(folder / "model.safetensors")
+    about = {
+        "architecture": recipe.architecture,
+        "size": recipe.size,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "classes": list(classes),
+        "channels": network.normalize.mean.shape[1],
+        "mean": network.normalize.mean.ravel().tolist(),
+        "std": network.normalize.std.ravel().tolist(),
+        "pixels": size,
+        "recipe": recipe.to_dict(),
+        "teacher": teacher,
+        "fingerprint": fingerprint,
+    }
+    write_json(folder / "model.json", about)
+    return fingerprint
+
+
+def read_about(folder: str | Path) -> dict:
+    """Return what `model.json` says; raise `NsfastError` where there is no model."""
+    path = Path(folder) / "model.json"
+    if not path.is_file():
+        raise NsfastError(f"no model in {folder} (model.json is missing); train it first")
+    return read_json(path)
+
+
+def load_model(folder: str | Path, weights: str = "ema") -> Network:
+    """Rebuild a network in eval mode.
+
+    Args:
+        folder: of the model file.
+        weights: "ema" for the averaged weights (what labels and is measured) or "raw".
+
+    Raises:
+        NsfastError: a file is missing, damaged, or does not fit the other.
+    """
+    folder, about = Path(folder), read_about(folder)
+    model = build_model(
+        about["architecture"],
+        len(about["classes"]),
+        about["channels"],
+        about["size"],
+        mean=about["mean"],
+        std=about["std"],
+    )
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(path)
+        model.load_state_dict(
+            {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{weights}.")}
+        )
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise NsfastError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); delete it to have it trained anew"
+        ) from None
+    return model.eval()

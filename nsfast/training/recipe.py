@@ -1,0 +1,89 @@
+"""A recipe: everything that a training needs beside the pictures, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+from nsfast.errors import NsfastError, choice, within
+
+TARGETS = ("soft", "hard")
+LOSS_NORMALISATIONS = ("concat", "per_stream", "official")  # `nsfast.losses` without its import of torch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one network; the defaults are those of the digits.
+
+    Args:
+        architecture: "small" or the name of a timm classifier.
+        size: width factor of "small".
+        epochs: rounds of training, validation and checkpoint.
+        steps_per_epoch: optimizer steps in an epoch; 0 for one pass over the labeled pictures.
+        batch: labeled pictures in a batch.
+        ratio: pseudo-labeled pictures for each labeled one in a batch; 0 without pseudo-labels.
+        learning_rate: peak of the warm-up and cosine schedule (AdamW).
+        weight_decay: of AdamW; biases and normalisation layers are left out.
+        warmup: share of the steps over which the learning rate rises, 0..0.9.
+        label_smoothing: of labeled pictures and hard pseudo-labels, 0..1; soft pseudo-labels are used as they are.
+        targets: "soft" (the teacher's distribution) or "hard" (its argmax).
+        temperature: soft targets become p ** (1 / temperature), renormalised; 1 leaves them.
+        loss_normalisation: "concat", "per_stream" or "official" (see `nsfast.losses`).
+        dropout: of the final layer, 0..1.
+        stochastic_depth: drop rate of the last block, linear rule, 0..1.
+        randaugment_n: operations per picture; 0 switches RandAugment off.
+        randaugment_m: magnitude in levels of 10.
+        randaugment_fill: grey value 0..1 of pixels from outside the picture.
+        ema: decay of the weight average, 0..1; 0 switches it off.
+        seed: of weights, batches and noise.
+
+    Raises:
+        NsfastError: a value outside its range, naming it.
+    """
+
+    architecture: str = "small"
+    size: int = 2
+    epochs: int = 10
+    steps_per_epoch: int = 0
+    batch: int = 32
+    ratio: int = 0
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    targets: str = "soft"
+    temperature: float = 1.0
+    loss_normalisation: str = "concat"
+    dropout: float = 0.5
+    stochastic_depth: float = 0.2
+    randaugment_n: int = 2
+    randaugment_m: float = 9.0
+    randaugment_fill: float = 0.0
+    ema: float = 0.99
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, low in (("size", 1), ("epochs", 1), ("steps_per_epoch", 0), ("batch", 1), ("ratio", 0)):
+            within(name, getattr(self, name), low)
+        for name in ("label_smoothing", "dropout", "stochastic_depth", "randaugment_fill", "ema"):
+            within(name, getattr(self, name), 0, 1)
+        within("warmup", self.warmup, 0, 0.9)
+        within("weight_decay", self.weight_decay, 0)
+        within("randaugment_n", self.randaugment_n, 0, 16)
+        within("randaugment_m", self.randaugment_m, 0, 30)
+        choice("targets", self.targets, TARGETS)
+        choice("loss_normalisation", self.loss_normalisation, LOSS_NORMALISATIONS)
+        for name in ("learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise NsfastError(f"{name} is {getattr(self, name)!r}; it must be above 0")
+        if (self.batch * (1 + self.ratio)) < 2:
+            raise NsfastError("a batch of 1 picture cannot pass through batch normalisation; raise batch")
+
+    @classmethod
+    def from_parameters(cls, parameters: dict) -> Recipe:
+        """Make a recipe from a stage's parameters, leaving those aside that are no part of it."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in parameters.items() if name in names})
+
+    def to_dict(self) -> dict:
+        """Return the recipe as plain data."""
+        return asdict(self)

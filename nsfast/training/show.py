@@ -1,0 +1,48 @@
+"""What a training will see, before it starts: noised views of a picture, and one joint batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from nsfast.images import Split
+from nsfast.noise import rand_augment
+from nsfast.streams import stream_seed
+from nsfast.training.recipe import Recipe
+from nsfast.training.train import PseudoLabeled, build_learner
+
+
+def noised_views(pixels: np.ndarray, recipe: Recipe, views: int = 8) -> np.ndarray:
+    """Return `views` RandAugmented versions of each picture, one picture after the other.
+
+    Args:
+        pixels: (n, height, width, channels) uint8.
+
+    Returns:
+        (n * views, height, width, channels) uint8.
+    """
+    x = torch.from_numpy(np.repeat(pixels, views, axis=0)).permute(0, 3, 1, 2).float().div_(255)
+    generator = torch.Generator().manual_seed(stream_seed(recipe.seed, "noised views"))
+    x = rand_augment(
+        x, recipe.randaugment_n, recipe.randaugment_m, fill=recipe.randaugment_fill, generator=generator
+    )
+    return x.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def one_joint_batch(
+    recipe: Recipe, labeled: Split, validation: Split, pseudo: PseudoLabeled, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one joint batch as the student will get it: noised pixels uint8 and soft targets (n, classes).
+
+    The first `recipe.batch` are the labeled ones.
+    """
+    from nsfast.noise.randaugment import RandAugmentTransform
+
+    channels = labeled.pixels.shape[3]
+    statistics = ([0.5] * channels, [0.5] * channels)
+    learner = build_learner(recipe, classes, statistics, labeled, validation, pseudo, torch.device("cpu"))
+    noise = RandAugmentTransform(recipe.randaugment_n, recipe.randaugment_m, fill=recipe.randaugment_fill)
+    learner.dls.train.after_batch.add(noise)
+    x, y = learner.dls.train.one_batch()
+    pixels = x.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    return pixels.as_subclass(torch.Tensor).numpy(), y.as_subclass(torch.Tensor).numpy()

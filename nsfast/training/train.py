@@ -1,0 +1,180 @@
+"""From a recipe and pictures to a trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastai.callback.schedule import ParamScheduler, combined_cos
+from fastai.learner import Learner
+from fastai.optimizer import OptimWrapper
+
+from nsfast.errors import NsfastError
+from nsfast.files import fingerprint
+from nsfast.images import Split
+from nsfast.losses import SoftTargetCrossEntropy, soft_targets
+from nsfast.models import Network, build_model
+from nsfast.noise import RandAugment
+from nsfast.streams import seed_everything
+from nsfast.training.batches import Pictures, joint_loaders
+from nsfast.training.callbacks import Checkpoint, WeightAverage
+from nsfast.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class PseudoLabeled:
+    """Pseudo-labeled pictures after selection.
+
+    Args:
+        pixels: (n, height, width, channels) uint8.
+        probabilities: (n, classes) float32, the teacher's distributions.
+        copies: (n,) int64, how often each enters an epoch, 1 or more.
+    """
+
+    pixels: np.ndarray
+    probabilities: np.ndarray
+    copies: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gives: `model` has the raw weights, `average` the averaged ones; `history` a row per epoch."""
+
+    model: Network
+    average: Network
+    history: list[dict]
+
+
+def accuracy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Share of pictures whose largest logit is at the target class index."""
+    return (logits.argmax(1) == target).float().mean()
+
+
+def default_device() -> torch.device:
+    """The first GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pseudo_targets(probabilities: np.ndarray, recipe: Recipe) -> torch.Tensor:
+    """Return the training targets (n, classes) of pseudo-labels: soft at the recipe's temperature, or hard."""
+    soft = torch.from_numpy(np.asarray(probabilities, np.float32))
+    if recipe.targets == "hard":
+        return soft_targets(soft.argmax(1), soft.shape[1], recipe.label_smoothing)
+    soft = soft.clamp(min=0) ** (1 / recipe.temperature)
+    return soft / soft.sum(1, keepdim=True)
+
+
+def weight_groups(model: torch.nn.Module) -> list[list[torch.nn.Parameter]]:
+    """Two parameter groups: weights that decay, and biases and normalisation parameters that do not."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [[p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]]
+
+
+def build_learner(
+    recipe: Recipe,
+    classes: int,
+    statistics: tuple[Sequence[float], Sequence[float]],
+    labeled: Split,
+    validation: Split,
+    pseudo: PseudoLabeled | None = None,
+    device: torch.device | None = None,
+) -> Learner:
+    """Return the fastai `Learner` of a recipe: network, joint batches, loss, RandAugment; not trained yet.
+
+    Args:
+        classes: number of classes.
+        statistics: mean and standard deviation per channel, on 0..1.
+        labeled, validation: pictures with labels.
+        pseudo: selected pseudo-labeled pictures; needed when `recipe.ratio` is above 0.
+
+    Raises:
+        NsfastError: a ratio without pseudo-labels, or pseudo-labels that name another number of classes.
+    """
+    if recipe.ratio and (pseudo is None or not len(pseudo.pixels)):
+        raise NsfastError(
+            f"ratio is {recipe.ratio} but no pseudo-label is selected; lower the threshold, or set ratio to 0"
+        )
+    device = device or default_device()
+    seed_everything(recipe.seed, "weights")
+    model = build_model(
+        recipe.architecture,
+        classes,
+        labeled.pixels.shape[3],
+        recipe.size,
+        recipe.dropout,
+        recipe.stochastic_depth,
+        *statistics,
+    ).to(device)
+    targets = soft_targets(torch.from_numpy(np.asarray(labeled.labels)), classes, recipe.label_smoothing)
+    pixels, groups = [labeled.pixels], [np.arange(len(labeled)), np.empty(0, np.int64)]
+    if recipe.ratio:
+        if pseudo.probabilities.shape[1] != classes:
+            raise NsfastError(
+                f"pseudo-labels over {pseudo.probabilities.shape[1]} classes; the pictures have {classes}"
+            )
+        pixels.append(pseudo.pixels)
+        targets = torch.cat([targets, pseudo_targets(pseudo.probabilities, recipe)])
+        groups[1] = np.repeat(np.arange(len(pseudo.pixels)) + len(labeled), pseudo.copies)
+    loaders = joint_loaders(
+        Pictures(pixels, targets, split_idx=0),
+        groups,
+        Pictures([validation.pixels], torch.from_numpy(np.asarray(validation.labels)), split_idx=1),
+        labeled=recipe.batch,
+        pseudo=recipe.batch * recipe.ratio,
+        steps=recipe.steps_per_epoch,
+        device=device,
+    )
+    return Learner(
+        loaders,
+        model,
+        loss_func=SoftTargetCrossEntropy(recipe.loss_normalisation, recipe.batch if recipe.ratio else None),
+        opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, fused=True),
+        splitter=weight_groups,
+        metrics=accuracy,
+        cbs=_noise(recipe),
+    )
+
+
+def _noise(recipe: Recipe) -> list:
+    if not recipe.randaugment_n:
+        return []
+    return [RandAugment(recipe.randaugment_n, recipe.randaugment_m, fill=recipe.randaugment_fill)]
+
+
+def train(
+    recipe: Recipe,
+    classes: int,
+    statistics: tuple[Sequence[float], Sequence[float]],
+    labeled: Split,
+    validation: Split,
+    pseudo: PseudoLabeled | None = None,
+    checkpoint: str | Path = "checkpoint.safetensors",
+    inputs: dict | None = None,
+) -> Trained:
+    """Train a network, continuing from `checkpoint` when it is of the same recipe and inputs.
+
+    Args:
+        inputs: plain data that says what the pictures and labels are (checksums); part of the checkpoint's identity.
+        others: see `build_learner`.
+
+    Returns:
+        The network with raw and averaged weights, in eval mode on the CPU, and the history.
+    """
+    learner = build_learner(recipe, classes, statistics, labeled, validation, pseudo)
+    average = WeightAverage(recipe.ema)
+    identity = fingerprint(
+        {"recipe": recipe.to_dict(), "classes": classes, "statistics": statistics, "inputs": inputs}
+    )
+    saver = Checkpoint(checkpoint, identity, recipe.seed, average)
+    rate = combined_cos(
+        recipe.warmup, recipe.learning_rate / 25, recipe.learning_rate, recipe.learning_rate / 1e3
+    )
+    with learner.no_bar(), learner.no_logging():
+        learner.fit(
+            recipe.epochs, wd=[recipe.weight_decay, 0.0], cbs=[average, saver, ParamScheduler({"lr": rate})]
+        )
+    return Trained(learner.model.eval().cpu(), average.average.eval().cpu(), saver.history)

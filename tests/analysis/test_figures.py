@@ -1,0 +1,204 @@
+"""Figures: what they say is what the numbers say, they draw anywhere, and they leave no global state."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+from PIL import Image
+
+from nsfast.analysis import figures
+from nsfast.analysis.figures.page import CONTROL, TEACHER, WIDTH, WRONG, model_styles, plain
+from nsfast.analysis.metrics import reliability_table
+from nsfast.errors import NsfastError
+
+ODD = "$a$ <b>_x^{"
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)
+MODELS = ("control", "teacher", "student 1", ODD)
+
+
+def texts(figure):
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def history(rows=3):
+    return [
+        dict(epoch=e + 1, train_loss=1 / (e + 1), validation_loss=1.0, validation_accuracy=0.5 + e / 10)
+        for e in range(rows)
+    ]
+
+
+def every_figure():
+    confidence = np.linspace(0.2, 1, 12)
+    predicted = np.arange(12) % 3
+    names = ("cat", "dog", ODD)
+    counts = [
+        dict(zip(("class", "kept", "dropped", "copies"), (name, 5, 3, 2), strict=True)) for name in names
+    ]
+    interval = dict(low=0.4, high=0.7)
+    return {
+        "confidence_histogram": figures.confidence_histogram(confidence, 0.3, predicted > 0),
+        "picture_grid": figures.picture_grid(PIXELS, [ODD] * 12, 5),
+        "surest_and_least_sure": figures.surest_and_least_sure(
+            PIXELS, predicted, confidence, names, -predicted, 2
+        ),
+        "kept_dropped_copied": figures.kept_dropped_copied(counts),
+        "many_classes": figures.kept_dropped_copied([dict(counts[0], **{"class": i}) for i in range(200)]),
+        "accuracy_by_model": figures.accuracy_by_model(
+            [dict(model=m, accuracy=0.5, **interval) for m in MODELS]
+        ),
+        "one_seed": figures.accuracy_by_model([dict(model="teacher", accuracy=0.5, low=np.nan, high=np.nan)]),
+        "label_quality_by_round": figures.label_quality_by_round(
+            [dict(round=r, coverage=0.5, precision=0.6, **interval) for r in (1, 2)]
+        ),
+        "reliability_diagram": figures.reliability_diagram(
+            {m: reliability_table(confidence, predicted > 0) for m in MODELS}
+        ),
+        "robustness_curves": figures.robustness_curves(
+            [
+                dict(model=m, corruption=c, severity=s, error=0.5, **interval)
+                for m in MODELS
+                for c in ("gaussian_noise", "defocus_blur", "contrast", "fog")
+                for s in (0, 1, 5)
+            ]
+        ),
+        "attack_curves": figures.attack_curves(
+            [
+                dict(model=m, attack=a, epsilon=e, accuracy=0.5, **interval)
+                for m in MODELS
+                for a in ("fgsm", "random_sign")
+                for e in (0, 2, 16)
+            ]
+        ),
+        "training_curves": figures.training_curves(
+            {m: history() for m in MODELS} | {"one epoch": history(1)}
+        ),
+        "joint_batch": figures.joint_batch(PIXELS, np.arange(12) < 4, [ODD] * 12),
+        "colour": figures.joint_batch(np.repeat(PIXELS, 3, axis=3), np.arange(12) < 4),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return {name: (figure, figure._repr_png_()) for name, figure in every_figure().items()}
+
+
+@pytest.mark.parametrize("name", [*figures.__all__, "many_classes", "one_seed", "colour"])
+def test_fits_a_notebook_and_cuts_nothing_off(name, drawn):
+    figure, png = drawn[name]
+    page = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+    assert page.shape[1] == 100 * WIDTH
+    assert (page < 250).any()
+    for edge in (page[:2], page[-2:], page[:, :2], page[:, -2:]):
+        assert (edge > 250).all()  # what sticks out of the page leaves ink on its edge
+    for text in figure.findobj(Text):
+        assert text.get_size() >= 9 or not text.get_text()
+
+
+def test_pyplot_is_not_needed_and_a_kernel_still_shows_the_picture():
+    code = (
+        "import sys\n"
+        "from nsfast.analysis import figures\n"
+        "import numpy as np\n"
+        "figure = figures.confidence_histogram(np.array([.2, .9]), .5)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
+        "from IPython.core.formatters import DisplayFormatter\n"
+        "assert 'image/png' in DisplayFormatter().format(figure)[0]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_models_have_their_colours():
+    styles = model_styles(["control", "teacher", "student 1", "student 2", "student 3"])
+    assert styles["control"]["color"] == CONTROL and styles["teacher"]["color"] == TEACHER
+    brightness = [sum(to_rgb(styles[f"student {i}"]["color"])) for i in (1, 2, 3)]
+    assert brightness[0] > brightness[1] > brightness[2]
+    assert len({style["marker"] for style in styles.values()}) == 5  # told apart without colour
+
+
+def test_histogram_says_what_passes():
+    confidence = np.array([0.1, 0.3, 0.5, 0.7])
+    figure = figures.confidence_histogram(confidence, 0.3, np.array([False, True, True, False]))
+    assert "3 of 4 (75.0 %)" in texts(figure) and "66.7 % are right" in texts(figure)
+    bars = [patch.get_height() for patch in figure.axes[0].patches if hasattr(patch, "get_height")]
+    assert sum(height for height in bars if height) >= 4
+
+
+def test_wrong_labels_are_framed_and_named():
+    predicted, truth = np.zeros(12, int), np.zeros(12, int)
+    truth[0], truth[11] = 1, -1
+    figure = figures.surest_and_least_sure(
+        PIXELS, predicted, np.linspace(0.2, 1, 12), ("cat", "dog"), truth, 3
+    )
+    framed = [p for p in figure.axes[0].patches if to_rgb(p.get_edgecolor()) == to_rgb(WRONG)]
+    assert len(framed) == 2
+    assert "0.20\nis dog" in texts(figure) and "1.00\nis none" in texts(figure)
+
+
+def test_a_class_with_few_pictures_shows_each_once():
+    figure = figures.surest_and_least_sure(
+        PIXELS[:3], np.zeros(3, int), np.array([0.5, 0.9, 0.7]), ("cat",), each=2
+    )
+    assert len(figure.axes[0].images) == 3
+
+
+def test_surest_are_left_and_least_sure_right():
+    figure = figures.surest_and_least_sure(
+        PIXELS, np.zeros(12, int), np.linspace(0.01, 0.12, 12), ("cat",), each=2
+    )
+    captions = {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
+    assert captions["0.12"] < captions["0.11"] < captions["0.02"] < captions["0.01"]
+
+
+def test_balancing_counts_are_in_the_headline():
+    rows = [
+        {"class": "cat", "kept": 20, "dropped": 10, "copies": 0},
+        {"class": "dog", "kept": 5, "dropped": 5, "copies": 15},
+    ]
+    figure = figures.kept_dropped_copied(rows)
+    assert "40 pseudo-labels: 25 kept, 15 dropped, 15 copies" in texts(figure).replace("\n", " ")
+    assert "3.0 before, 1.0 after" in texts(figure)
+    before, after = figure.axes
+    assert max(p.get_x() + p.get_width() for p in before.patches) == 30
+    assert {p.get_x() + p.get_width() for p in after.patches if p.get_width()} == {20, 5}
+
+
+def test_an_attack_panel_tells_attack_from_control():
+    records = [
+        dict(model="teacher", attack=a, epsilon=e, accuracy=x, low=x, high=x)
+        for a, e, x in (("fgsm", 0, 0.9), ("fgsm", 8, 0.2), ("random_sign", 0, 0.9), ("random_sign", 8, 0.85))
+    ]
+    figure = figures.attack_curves(records[::-1])
+    solid, dashed = figure.axes[0].lines[:2]
+    assert solid.get_ydata().tolist() == [0.9, 0.2] and solid.get_linestyle() == "-"
+    assert dashed.get_ydata().tolist() == [0.9, 0.85] and dashed.get_linestyle() == "--"
+    assert "teacher 20.0 %" in texts(figure)
+
+
+def test_text_from_data_is_no_formula():
+    assert plain("$a$") == r"\$a\$" and plain("abcdef", 4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda: figures.picture_grid(PIXELS / 255), "float64 of shape"),
+        (lambda: figures.picture_grid(PIXELS[:0]), "at least one picture"),
+        (lambda: figures.picture_grid(PIXELS, ["one"]), "1 titles for 12 pictures"),
+        (lambda: figures.joint_batch(PIXELS, [True]), "1 entries for 12 pictures"),
+        (lambda: figures.confidence_histogram(np.array([]), 0.3), "at least one pseudo-label"),
+        (lambda: figures.kept_dropped_copied([]), "no class to show"),
+        (lambda: figures.accuracy_by_model([]), "no model to show"),
+        (lambda: figures.reliability_diagram({}), "no model to show"),
+        (lambda: figures.training_curves({"teacher": []}), "no epoch to show"),
+        (lambda: figures.label_quality_by_round([]), "no round to show"),
+        (lambda: figures.robustness_curves([]), "no measurement to show"),
+        (lambda: figures.attack_curves([]), "no measurement to show"),
+    ],
+)
+def test_says_what_is_wrong(wrong, message):
+    with pytest.raises(NsfastError, match=message):
+        wrong()
