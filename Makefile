@@ -37,7 +37,7 @@ bench: $(VENV)/.installed ## run the benchmarks
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 lab: $(VENV)/.installed-lab ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks $(ARGS)
 
 clean: ## delete .venv, builds and caches; runs/ and data/ stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

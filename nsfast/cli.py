@@ -104,7 +104,7 @@ def profiles():
     rows = []
     for name, path in profile_names().items():
         first = path.read_text(encoding="utf-8").splitlines()[0]
-        rows.append({"profile": name, "what": first.lstrip("# ")})
+        rows.append({"profile": name, "what": first.lstrip("# ").partition(": ")[2]})
     table(rows)
 
 

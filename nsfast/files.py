@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,20 +63,20 @@ def write_csv(path: str | Path, rows: list[dict[str, Any]], columns: list[str] |
     write_text(path, text.getvalue())
 
 
-def read_csv(path: str | Path) -> list[dict[str, Any]]:
-    """Read a CSV file written by `write_csv`; numbers come back as int or float."""
+def read_csv(path: str | Path, text: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Read a CSV file written by `write_csv`; numbers come back as int or float, columns in `text` as they are."""
     import csv
 
-    def value(text: str) -> Any:
-        for kind in (int, float):
+    def value(column: str, cell: str) -> Any:
+        for kind in () if column in text else (int, float):
             try:
-                return kind(text)
+                return kind(cell)
             except ValueError:
                 pass
-        return text
+        return cell
 
     with open(path, encoding="utf-8", newline="") as file:
-        return [{key: value(text) for key, text in row.items()} for row in csv.DictReader(file)]
+        return [{name: value(name, cell) for name, cell in row.items()} for row in csv.DictReader(file)]
 
 
 def checksum(path: str | Path) -> str:

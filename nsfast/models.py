@@ -146,6 +146,11 @@ def build_model(
     return Network(body, mean, std)
 
 
+def default_device() -> torch.device:
+    """Return the first GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def parameter_count(architecture: str, classes: int, channels: int, size: int) -> int:
     """Return the number of trainable parameters, without allocating them."""
     with torch.device("meta"):

@@ -16,19 +16,17 @@ class Progress:
     Args:
         name: what is counted, for example "epoch" or "picture".
         total: how many there will be.
+        first: how many were finished before; the time left is reckoned without them.
         every: seconds between two lines.
     """
 
-    def __init__(self, name: str, total: int, every: float = 5.0):
-        self.name, self.total, self.every = name, total, every
+    def __init__(self, name: str, total: int, first: int = 0, every: float = 5.0):
+        self.name, self.total, self.first, self.every = name, total, first, every
         self.path = os.environ.get("NSFAST_PROGRESS")
         self.begun = self.printed = time.monotonic()
-        self.first: int | None = None
 
     def update(self, done: int, note: str = "") -> None:
         """Say that `done` of `total` are finished; `note` stands behind the count."""
-        if self.first is None:
-            self.first = done - 1
         if self.path:
             write_json(Path(self.path), {"name": self.name, "done": done, "total": self.total, "note": note})
         now = time.monotonic()

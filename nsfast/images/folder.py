@@ -263,10 +263,10 @@ def _decode_all(
     with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata, which costs no pixel
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for reason in pool.map(fill, range(len(files))):
-            reasons.append(reason)
+        for why in pool.map(fill, range(len(files))):
+            reasons.append(why)
             advance()
-    bad = [(file.id, reason) for file, reason in zip(files, reasons, strict=True) if reason]
+    bad = [(file.id, why) for file, why in zip(files, reasons, strict=True) if why]
     if bad:
-        pixels = pixels[[not reason for reason in reasons]]
-    return [file for file, reason in zip(files, reasons, strict=True) if not reason], pixels, bad
+        pixels = pixels[[not why for why in reasons]]
+    return [file for file, why in zip(files, reasons, strict=True) if not why], pixels, bad

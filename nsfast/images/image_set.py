@@ -55,7 +55,8 @@ class ImageSet:
     used by measurement alone: training and selection are given a `Split`, which does not have it.
 
     Raises:
-        ImageProblem: fewer than 2 classes, a class with no labeled picture, a label outside the classes, an id twice.
+        ImageProblem: fewer than 2 classes or a name twice, a class with no labeled picture, a label outside the
+            classes, an empty split, pictures of different shapes, an id twice.
     """
 
     name: str
@@ -99,6 +100,15 @@ class ImageSet:
             raise ImageProblem(
                 f"id {str(values[counts > 1][0])!r} of {self.name!r} stands twice; ids must be unique"
             )
+        shapes = {getattr(self, split).pixels.shape[1:] for split in SPLITS}
+        if len(shapes) > 1:
+            raise ImageProblem(
+                f"the splits of {self.name!r} have pictures of {sorted(shapes)}; give one shape"
+            )
+        if len(set(self.classes)) < n:
+            raise ImageProblem(
+                f"two classes of {self.name!r} have one name ({list(self.classes)}); rename one"
+            )
         if self.truth is not None and len(self.truth) != len(self.unlabeled):
             raise ImageProblem(
                 f"{len(self.truth)} truths for {len(self.unlabeled)} unlabeled pictures; give one each"
@@ -141,6 +151,7 @@ def save_images(image_set: ImageSet, folder: str | Path) -> None:
         split: Split = getattr(image_set, name)
         save(name, split.pixels)
         save(f"{name}.ids", split.ids.astype(str))
+        (folder / f"{name}.labels.npy").unlink(missing_ok=True)
         if split.labels is not None:
             save(f"{name}.labels", split.labels.astype(np.int64))
     (folder / "truth.npy").unlink(missing_ok=True)
@@ -172,7 +183,7 @@ def load_images(folder: str | Path) -> ImageSet:
             return None
         try:
             return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise ImageProblem(
                 f"{path} is damaged ({error}); delete {folder} to have it made again"
             ) from None
@@ -181,8 +192,13 @@ def load_images(folder: str | Path) -> ImageSet:
         name: Split(load(f"{name}.ids"), load(name, mapped=True), load(f"{name}.labels", optional=True))
         for name in SPLITS
     }
-    notes = tuple(read_json(folder / "notes.json"))
-    left_out = tuple((row["path"], row["reason"]) for row in read_csv(folder / "left_out.csv"))
+    try:
+        notes = tuple(read_json(folder / "notes.json"))
+        left_out = tuple(tuple(row.values()) for row in read_csv(folder / "left_out.csv", ("path", "reason")))
+    except OSError as error:
+        raise ImageProblem(
+            f"{error.filename} cannot be read ({error.strerror}); delete {folder} to have it made again"
+        ) from None
     truth = load("truth", optional=True)
     return ImageSet(
         about["name"], tuple(about["classes"]), **splits, truth=truth, notes=notes, left_out=left_out

@@ -20,7 +20,7 @@ def predict(model: nn.Module, pixels: np.ndarray, batch: int = 256) -> torch.Ten
     The model runs in eval mode (no dropout, no stochastic depth, batch-norm statistics fixed), without any noise on
     the pictures; its mode is put back afterwards.
     """
-    device, training = next(model.parameters()).device, model.training
+    device, modes = next(model.parameters()).device, [(m, m.training) for m in model.modules()]
     model.eval()
     out = []
     try:
@@ -29,7 +29,8 @@ def predict(model: nn.Module, pixels: np.ndarray, batch: int = 256) -> torch.Ten
                 x = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
                 out.append(model(x.permute(0, 3, 1, 2).float().div_(255)).float().cpu())
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
     return torch.cat(out)
 
 
@@ -83,19 +84,19 @@ def label(
     """
     folder, about = Path(folder), {name: str(value) for name, value in about.items()}
     shards = range(0, len(images), shard)
-    for extra in sorted(folder.glob("part-*.parquet"))[len(shards) :]:
+    for extra in set(folder.glob("part-*.parquet")) - {folder / shard_name(n) for n in range(len(shards))}:
         extra.unlink()
     progress = Progress("picture", len(images))
     for number, start in enumerate(shards):
         ids = images.ids[start : start + shard]
         path = folder / shard_name(number)
-        if not (path.is_file() and _finished(path, ids, about)):
+        if not (path.is_file() and _finished(path, ids, classes, about)):
             probabilities = predict(model, images.pixels[start : start + shard], batch).softmax(1).numpy()
             write_shard(path, ids, probabilities, classes, about)
         progress.update(start + len(ids))
     return read_labels(folder)
 
 
-def _finished(path: Path, ids: np.ndarray, about: dict[str, str]) -> bool:
+def _finished(path: Path, ids: np.ndarray, classes: tuple[str, ...], about: dict[str, str]) -> bool:
     table = read_shard(path)
-    return table.about == about and np.array_equal(table.ids, ids)
+    return table.about == about and table.classes == tuple(classes) and np.array_equal(table.ids, ids)

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nsfast.errors import NsfastError, choice, within
-from nsfast.files import atomic
-from nsfast.labels.table import LabelTable, read_parquet
+from nsfast.labels.table import LabelTable, read_parquet, write_parquet
 from nsfast.streams import hash_order
 
 METHODS = ("top", "official", "none")
@@ -81,7 +79,7 @@ def select(
             copies[order] = whole
             copies[order[np.argsort(draw[order])][:rest]] += 1
         else:
-            copies[rows] = _official(confidence[rows].astype(np.float32), draw[rows], threshold, per_class)
+            copies[rows] = _official(confidence[rows], draw[rows], threshold, per_class)
     rows = np.flatnonzero(copies)
     rows = rows[np.argsort(labels.ids[rows])]
     return Selection(labels.ids[rows], predicted[rows], copies[rows])
@@ -95,8 +93,8 @@ def _official(confidence: np.ndarray, draw: np.ndarray, threshold: float, per_cl
     """
     bins = np.arange(100, -1, -1) / 100
     bins = np.append(bins[bins > threshold], threshold)
-    enough = [limit for limit in bins if (confidence >= np.float32(limit)).sum() >= per_class]
-    inside = confidence >= np.float32(enough[0] if enough else 0)
+    enough = [limit for limit in bins if above(confidence, limit).sum() >= per_class]
+    inside = above(confidence, enough[0] if enough else 0)
     share = per_class / inside.sum()
     coin = draw.astype(np.float64) / 2.0**64
     return np.where(inside, int(share) + (coin < share - int(share)), 0)
@@ -133,13 +131,12 @@ def write_selection(path: str | Path, selection: Selection) -> None:
         "class": pa.array(selection.classes.astype(np.uint16)),
         "copies": pa.array(selection.copies.astype(np.uint32)),
     }
-    with atomic(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd")
+    write_parquet(path, pa.table(columns))
 
 
 def read_selection(path: str | Path) -> Selection:
     """Read what `write_selection` wrote; raise `NsfastError` naming the file when it is damaged."""
-    table = read_parquet(Path(path))
+    table = read_parquet(path, ("id", "class", "copies"))
     return Selection(
         np.array(table["id"].to_pylist(), dtype=str),
         table["class"].to_numpy().astype(np.int64),

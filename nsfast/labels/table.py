@@ -65,19 +65,25 @@ def write_shard(
     }
     text = {"nsfast.schema": SCHEMA_VERSION, "nsfast.classes": "\x1f".join(classes)}
     text |= {f"nsfast.{name}": str(value) for name, value in about.items()}
+    write_parquet(path, pa.table(columns).replace_schema_metadata(text))
+
+
+def write_parquet(path: str | Path, table: pa.Table) -> None:
+    """Write a Parquet file atomically, with a checksum of each page; equal tables are equal to the byte."""
     with atomic(path) as temporary:
-        pq.write_table(pa.table(columns).replace_schema_metadata(text), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """Read a Parquet file; raise `NsfastError` naming it when it is damaged."""
+def read_parquet(path: str | Path, columns: Sequence[str] = ()) -> pa.Table:
+    """Read a Parquet file; raise `NsfastError` naming it when it is damaged or lacks one of the columns."""
     try:
-        return pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        table = pq.read_table(path, page_checksum_verification=True)
+        reason = ", ".join(f"no column {name!r}" for name in columns if name not in table.column_names)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise NsfastError(
-            f"{path} is damaged ({reason}); restore it, or delete it to have it made again"
-        ) from None
+    if reason:
+        raise NsfastError(f"{path} is damaged ({reason}); restore it, or delete it to have it made again")
+    return table
 
 
 def read_shard(path: Path) -> LabelTable:
@@ -86,21 +92,27 @@ def read_shard(path: Path) -> LabelTable:
     Raises:
         NsfastError: it is damaged, or written with another version of the schema.
     """
-    table = read_parquet(path)
-    text = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-    if text.get("nsfast.schema") != SCHEMA_VERSION:
+    table = read_parquet(path, ("id", "probabilities"))
+    schema = (table.schema.metadata or {}).get(b"nsfast.schema", b"none").decode(errors="replace")
+    if schema != SCHEMA_VERSION:
         raise NsfastError(
-            f"{path} has label schema {text.get('nsfast.schema')!r}, this nsfast reads {SCHEMA_VERSION!r}; label again"
+            f"{path} has label schema {schema!r}, this nsfast reads {SCHEMA_VERSION!r}; label again"
         )
-    classes = tuple(text.pop("nsfast.classes").split("\x1f"))
-    about = {
-        k.removeprefix("nsfast."): v
-        for k, v in text.items()
-        if k.startswith("nsfast.") and k != "nsfast.schema"
-    }
-    vector = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    ids = np.array(table["id"].to_pylist(), dtype=str)
-    return LabelTable(ids, vector.reshape(len(ids), len(classes)), classes, about)
+    try:
+        text = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
+        classes = tuple(text.pop("nsfast.classes").split("\x1f"))
+        about = {
+            k.removeprefix("nsfast."): v
+            for k, v in text.items()
+            if k.startswith("nsfast.") and k != "nsfast.schema"
+        }
+        vector = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        ids = np.array(table["id"].to_pylist(), dtype=str)
+        return LabelTable(ids, vector.reshape(len(ids), len(classes)), classes, about)
+    except (AttributeError, KeyError, ValueError) as error:
+        raise NsfastError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); restore it, or delete it to have it made again"
+        ) from None
 
 
 def read_labels(folder: str | Path) -> LabelTable:

@@ -38,7 +38,7 @@ def auto_contrast(x, argument):
 def equalize(x, argument):
     """PIL's histogram equalisation: the cumulated histogram becomes the lookup table, per channel."""
     n, channels, height, width = x.shape
-    levels = _levels(x).view(n * channels, -1)
+    levels = _levels(x).reshape(n * channels, -1)
     histogram = levels.new_zeros(n * channels, 256).scatter_add_(1, levels, torch.ones_like(levels))
     last = histogram.gather(1, levels.amax(1, keepdim=True))
     step = (height * width - last) // 255
@@ -90,7 +90,9 @@ def affine(x: torch.Tensor, matrix: torch.Tensor, fill: float) -> torch.Tensor:
     """
     n, _, height, width = x.shape
     scale = x.new_tensor([[1, height / width, 2 / width], [width / height, 1, 2 / height]])
-    grid = F.affine_grid(matrix * scale, list(x.shape), align_corners=False)
+    # grid_sample rounds halves to even, which repeats every other pixel; PIL rounds them up
+    to_one_side = matrix.new_tensor([0, 0, 1e-3])
+    grid = F.affine_grid((matrix + to_one_side) * scale, list(x.shape), align_corners=False)
     return F.grid_sample(x - fill, grid, mode="nearest", align_corners=False) + fill
 
 

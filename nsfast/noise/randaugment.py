@@ -93,6 +93,9 @@ class RandAugmentTransform(DisplayedTransform):
 class RandAugment(Callback):
     """Noise the training pictures of a fit with RandAugment; validation, `get_preds` and labeling never see it.
 
+    The transform is in the batches of the training part of each epoch alone, so that `get_preds` and `validate` of the
+    training split are clean too.
+
     Args:
         n: operations per picture.
         m: magnitude in levels of 10.
@@ -105,20 +108,16 @@ class RandAugment(Callback):
     def __init__(self, n: int = 2, m: float = 9, operations: Sequence[str] = OPERATIONS, fill: float = 0.5):
         super().__init__()
         self.transform = RandAugmentTransform(n, m, operations, fill)
-        rand_augment(torch.zeros(1, 1, 8, 8), 0, m, operations, fill)
+        rand_augment(torch.zeros(0, 1, 8, 8), n, m, operations, fill)
 
-    def before_fit(self):
-        if not hasattr(self.learn, "lr_finder") and not hasattr(self.learn, "gather_preds"):
-            self.remove()
-            self.dls.train.after_batch.add(self.transform)
+    def before_train(self):
+        self.after_train()
+        pipeline = self.dls.train.after_batch
+        # a new list: `add` would change the one that loaders made by `new` share
+        pipeline.fs = (pipeline.fs + [self.transform]).sorted(key="order")
 
-    def remove(self):
-        """Take the transform out of the training batches."""
+    def after_train(self):
         pipeline = self.dls.train.after_batch
         pipeline.fs = pipeline.fs.filter(lambda transform: transform is not self.transform)
 
-    def after_fit(self):
-        if not hasattr(self.learn, "gather_preds"):
-            self.remove()
-
-    after_cancel_fit = after_fit
+    after_cancel_train = after_cancel_epoch = after_cancel_fit = after_train

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,9 @@ def begin(kind: str, namespace: Mapping[str, Any]) -> Session:
         profile = _with(profile, "iterate", own)
         write_profile(run, profile)
     _threads(profile.threads)
+    warnings.filterwarnings(
+        "ignore", "`torch.jit.script` is deprecated", FutureWarning
+    )  # fastai's, at import
     stages = stages_of(profile)
     stage = _stage(stages, kind, values, run)
     if own.get("seed") == -1:

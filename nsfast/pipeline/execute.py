@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 
-def follow_parent() -> None:
+def follow_parent(parent: int) -> None:
     """End this process when the one that started it has ended, so that a killed run leaves nothing behind."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -24,8 +23,8 @@ def follow_parent() -> None:
 
 def main() -> int:
     """Execute the job: notebook, output, parameters. The error, if any, is written into the job's `error` file."""
-    follow_parent()
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    follow_parent(job["parent"])
     import warnings
 
     warnings.filterwarnings("ignore", message="Kernel is running over TCP without encryption")

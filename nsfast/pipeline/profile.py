@@ -55,10 +55,14 @@ class Profile:
         return {**self.groups["student"], **changes}
 
     def control(self) -> dict[str, Any]:
-        """Return the control's parameters: the last student's architecture and noise, without pseudo-labels."""
+        """Return the control's parameters: the last student's architecture and noise, without pseudo-labels.
+
+        It never has fewer epochs than the student: the control must not lose for want of steps.
+        """
         names = set(declared_parameters("teacher"))
         last = {name: value for name, value in self.student(self.rounds).items() if name in names}
-        return {**self.groups["teacher"], **last, **self.groups["control"]}
+        chosen = {**self.groups["teacher"], **last, **self.groups["control"]}
+        return {**chosen, "epochs": max(chosen["epochs"], last["epochs"])}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the profile as the plain data that `profile.yaml` of a run holds."""

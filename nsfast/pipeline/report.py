@@ -18,6 +18,7 @@ img { max-width: 100%; display: block } .note { color: #666; font-size: .92em } 
 table { border-collapse: collapse; font-size: .9em; margin: 1em 0 }
 th { text-align: left; border-bottom: 2px solid #ccc }
 th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums }
+td { white-space: nowrap }
 summary { cursor: pointer } .answer { font-size: 1.1em }
 """
 

@@ -199,7 +199,7 @@ def execute(run: Path, stage: Stage, display: Display) -> None:
             "output": str(folder / stage.notebook),
             "cwd": os.getcwd(),
         }
-        about |= {"parameters": {**stage.parameters, **where}, "error": str(error)}
+        about |= {"parameters": {**stage.parameters, **where}, "error": str(error), "parent": os.getpid()}
         job.write_text(json.dumps(about), encoding="utf-8")
         hidden = (
             "JPY_SESSION_NAME",

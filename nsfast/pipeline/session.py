@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nsfast.errors import NsfastError
-from nsfast.files import read_csv, read_json, write_csv, write_json
+from nsfast.files import fingerprint, read_csv, read_json, write_csv, write_json
 from nsfast.images import ImageSet, Split
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.run_folder import lock, prepare_images
@@ -46,6 +46,8 @@ class Session:
         busy = f"{self.folder} is being worked on by another process; wait for it to end, or stop it"
         self._lock = lock(self.folder / ".lock", 60, busy)
         self.records.forget(stage)
+        for leftover in self.folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
         self._fingerprint = self.records.fingerprint(stage, stages)
         self._begun = time.monotonic()
 
@@ -96,16 +98,17 @@ class Session:
     def label(self, teacher: Network, batch_size: int, shard_size: int) -> LabelTable:
         """Label the unlabeled pictures with a teacher and return the table; finished shards are kept."""
         from nsfast.labels.predict import label
+        from nsfast.models import default_device
         from nsfast.training.model_file import read_about
-        from nsfast.training.train import default_device
 
         about = {"teacher": read_about(self.teacher_folder)["fingerprint"], "round": str(self.stage.round)}
+        about["pictures"] = fingerprint(self.records.contents(("images/unlabeled*.npy",)))
         where = self.folder / "labels"
         pool = self.images.unlabeled
         labels = label(
             teacher.to(default_device()), pool, self.images.classes, where, about, batch_size, shard_size
         )
-        write_json(self.folder / "labeling.json", {**about, "pictures": len(labels)})
+        write_json(self.folder / "labeling.json", {**about, "labels": len(labels)})
         return labels
 
     def select(self, labels: LabelTable) -> Selection:
@@ -117,11 +120,10 @@ class Session:
         write_selection(self.folder / "selection.parquet", selection)
         counts = class_counts(labels, selection, chosen["threshold"])
         write_csv(self.folder / "balance.csv", counts)
-        for row in counts:
-            if not row["seen"]:
-                print(
-                    f"warning: class {row['class']!r} has no pseudo-label above {chosen['threshold']:g}; none is seen"
-                )
+        if unseen := [row["class"] for row in counts if not row["seen"]]:
+            print(
+                f"warning: no pseudo-label of {', '.join(unseen)} reaches {chosen['threshold']:g}; none is seen"
+            )
         return selection
 
     def pseudo_labeled(self) -> PseudoLabeled:
@@ -142,39 +144,28 @@ class Session:
     def rounds(self) -> list[dict]:
         """Return control, teacher and every student side by side, and write them to `rounds.csv`.
 
-        What a row says of labels (coverage, precision, pictures kept) is of those that this model learned from.
+        What a row says of labels (coverage, precision, pictures kept) is of those that this model learned from;
+        `precision_as_many` compares the rounds at round 1's number of labels.
         """
         from nsfast.analysis.evaluate import label_row
         from nsfast.labels import read_labels, read_selection
 
-        rows = []
+        threshold, first, rows = self.profile.groups["balancing"]["threshold"], None, []
+        known = ("coverage", "precision", "low", "high", "precision_as_many", "no_class")
         for number in range(-1, self.parameters["rounds"] + 1):
             folder = {-1: "control", 0: "teacher"}.get(number, f"round-{number}")
-            about = read_json(self.run / folder / "model.json")
-            network = (
-                f"{about['architecture']} {about['size']}"
-                if about["architecture"] == "small"
-                else about["architecture"]
-            )
-            row = {
-                "model": f"student {number}" if number > 0 else folder,
-                "round": max(number, 0),
-                "folder": folder,
-            }
-            row |= {"network": network, "parameters": about["parameters"]}
-            row |= {
-                "validation_accuracy": read_json(self.run / folder / "metrics.json")["validation_accuracy"]
-            }
-            row |= dict.fromkeys(("coverage", "precision", "low", "high", "no_class", "kept", "seen"), "")
+            about, metrics = (read_json(self.run / folder / f"{name}.json") for name in ("model", "metrics"))
+            name, size = about["architecture"], about["size"]
+            row = {"model": f"student {number}" if number > 0 else folder, "round": max(number, 0)}
+            row |= {"folder": folder, "network": f"{name} {size}" if name == "small" else name}
+            row |= {"parameters": about["parameters"], "validation_accuracy": metrics["validation_accuracy"]}
+            row |= dict.fromkeys((*known, "kept", "seen"), "")
             if number > 0:
-                threshold = self.profile.groups["balancing"]["threshold"]
-                found = label_row(read_labels(self.run / folder / "labels"), threshold, self.images.truth)
+                labels = read_labels(self.run / folder / "labels")
+                found = label_row(labels, threshold, self.images.truth, first)
+                first = first or found["reached"]
                 selection = read_selection(self.run / folder / "selection.parquet")
-                row |= {
-                    name: found[name]
-                    for name in ("coverage", "precision", "low", "high", "no_class")
-                    if name in found
-                }
+                row |= {name: found[name] for name in known if name in found}
                 row |= {"kept": len(selection), "seen": int(selection.copies.sum())}
             rows.append(row)
         write_csv(self.folder / "rounds.csv", rows)
@@ -182,8 +173,8 @@ class Session:
 
     def models(self) -> dict[str, Network]:
         """Return every model of the run by name: control, teacher, "student 1", ... with averaged weights."""
+        from nsfast.models import default_device
         from nsfast.training.model_file import load_model
-        from nsfast.training.train import default_device
 
         rows = read_csv(self.run / "iterate" / "rounds.csv")
         return {row["model"]: load_model(self.run / row["folder"]).to(default_device()) for row in rows}

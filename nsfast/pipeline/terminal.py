@@ -16,18 +16,17 @@ class Display:
 
     def __init__(self, every: float = 10.0):
         self.every, self._lock, self._bar, self._rows, self._said = every, threading.Lock(), None, {}, {}
+        self._out = sys.stdout  # doit puts another one in its place while a stage runs
 
     def __enter__(self) -> Display:
-        if sys.stdout.isatty():
+        if self._out.isatty():
+            from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-            columns = (
-                TextColumn("{task.description:<20}"),
-                BarColumn(30),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            self._bar = Progress(*columns)
+            columns = [TextColumn("{task.description:<20}"), BarColumn(30), TimeElapsedColumn()]
+            columns.append(TextColumn("{task.fields[note]}"))
+            console = Console(file=self._out)
+            self._bar = Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False)
             self._bar.start()
         return self
 
@@ -41,7 +40,7 @@ class Display:
             if self._bar:
                 self._bar.console.print(text, highlight=False, markup=False)
             else:
-                print(text, flush=True)
+                print(text, file=self._out, flush=True)
 
     def begin(self, stage: str) -> None:
         """A stage starts."""

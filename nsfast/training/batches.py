@@ -18,6 +18,9 @@ class Pictures:
         split_idx: 0 for training, 1 for validation; fastai's random transforms look at it.
     """
 
+    # inputs in an item; otherwise fastai draws a noised batch to find out, at the first step that it takes
+    n_inp = 1
+
     def __init__(self, pixels: list[np.ndarray], targets: torch.Tensor, split_idx: int):
         self.pixels, self.targets, self.split_idx = pixels, targets, split_idx
         self.starts = np.cumsum([0, *map(len, pixels)])

@@ -30,7 +30,7 @@ class WeightAverage(Callback):
 
     def __init__(self, decay: float = 0.999):
         super().__init__()
-        self.decay, self.updates, self.average = decay, 0, None
+        self.decay, self.updates, self.average, self.swapped = decay, 0, None, False
 
     def before_fit(self):
         if self.average is None and not hasattr(self.learn, "gather_preds"):
@@ -49,12 +49,16 @@ class WeightAverage(Callback):
         ours, theirs = self.average.state_dict(keep_vars=True), self.learn.model.state_dict(keep_vars=True)
         for name, value in ours.items():
             value.data, theirs[name].data = theirs[name].data, value.data
+        self.swapped = not self.swapped
 
     def before_validate(self):
         self._swap()
 
     def after_validate(self):
-        self._swap()
+        if self.swapped:
+            self._swap()
+
+    after_cancel_epoch = after_cancel_fit = after_validate
 
 
 class Checkpoint(Callback):
@@ -68,6 +72,9 @@ class Checkpoint(Callback):
         fingerprint: of everything that went in; a checkpoint with another one is not continued.
         seed: of the training.
         average: the `WeightAverage` of the same fit.
+
+    Raises:
+        NsfastError: the file is damaged.
     """
 
     order = 99
@@ -76,10 +83,13 @@ class Checkpoint(Callback):
         super().__init__()
         self.path, self.fingerprint, self.seed, self.average = Path(path), fingerprint, seed, average
         self.history: list[dict] = []
+        # read here: fastai rewords what an event raises
+        self.found = self._read() if self.path.is_file() else None
 
     def before_fit(self):
-        self.start = self._restore() if self.path.is_file() else 0
-        self.progress = Progress("epoch", self.n_epoch)
+        self.start = self._restore(*self.found) if self.found else 0
+        self.found = None
+        self.progress = Progress("epoch", self.n_epoch, self.start)
         if self.start:
             self.progress.update(self.start, "continued from the checkpoint")
 
@@ -121,18 +131,21 @@ class Checkpoint(Callback):
                 {k: v.contiguous() for k, v in tensors.items()}, temporary, {"nsfast": json.dumps(about)}
             )
 
-    def _restore(self) -> int:
-        """Take up the checkpoint's state; return the epochs it has behind it, 0 if it is of another training."""
+    def _read(self) -> tuple[dict, dict[str, torch.Tensor]] | None:
+        """Return what the checkpoint says and its tensors, None if it is of another training."""
         try:
             with safe_open(self.path, "pt") as file:
                 about = json.loads(file.metadata()["nsfast"])
             if about["fingerprint"] != self.fingerprint:
-                return 0
-            tensors = load_file(self.path)
+                return None
+            return about, load_file(self.path)
         except Exception as error:
             raise NsfastError(
                 f"checkpoint {self.path} is damaged ({error}); delete it to train anew"
             ) from None
+
+    def _restore(self, about: dict, tensors: dict[str, torch.Tensor]) -> int:
+        """Take up a checkpoint's state; return the epochs it has behind it."""
         parts: dict[str, dict] = {"raw": {}, "ema": {}, "opt": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")

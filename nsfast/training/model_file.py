@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from nsfast.errors import NsfastError
+from nsfast.errors import NsfastError, choice
 from nsfast.files import atomic, checksum, read_json, write_json
 from nsfast.models import Network, build_model
 from nsfast.training.recipe import Recipe
-from nsfast.training.train import Trained
+
+if TYPE_CHECKING:
+    from nsfast.training.train import Trained
+
+NEEDED = {"architecture", "size", "classes", "channels", "mean", "std", "fingerprint"}
 
 
 def save_model(
@@ -61,7 +66,10 @@ def read_about(folder: str | Path) -> dict:
     path = Path(folder) / "model.json"
     if not path.is_file():
         raise NsfastError(f"no model in {folder} (model.json is missing); train it first")
-    return read_json(path)
+    about = read_json(path)
+    if not isinstance(about, dict) or not NEEDED <= about.keys():
+        raise NsfastError(f"{path} is damaged (no description of a model); delete it to have it trained anew")
+    return about
 
 
 def load_model(folder: str | Path, weights: str = "ema") -> Network:
@@ -74,7 +82,14 @@ def load_model(folder: str | Path, weights: str = "ema") -> Network:
     Raises:
         NsfastError: a file is missing, damaged, or does not fit the other.
     """
+    choice("weights", weights, ("ema", "raw"))
     folder, about = Path(folder), read_about(folder)
+    path = folder / "model.safetensors"
+    if not path.is_file() or checksum(path) != about["fingerprint"]:
+        raise NsfastError(
+            f"{path} is missing or not the file that model.json describes; restore it, or delete {folder} to have it "
+            "trained anew"
+        )
     model = build_model(
         about["architecture"],
         len(about["classes"]),
@@ -83,7 +98,6 @@ def load_model(folder: str | Path, weights: str = "ema") -> Network:
         mean=about["mean"],
         std=about["std"],
     )
-    path = folder / "model.safetensors"
     try:
         tensors = load_file(path)
         model.load_state_dict(

@@ -17,7 +17,7 @@ from nsfast.errors import NsfastError
 from nsfast.files import fingerprint
 from nsfast.images import Split
 from nsfast.losses import SoftTargetCrossEntropy, soft_targets
-from nsfast.models import Network, build_model
+from nsfast.models import Network, build_model, default_device
 from nsfast.noise import RandAugment
 from nsfast.streams import seed_everything
 from nsfast.training.batches import Pictures, joint_loaders
@@ -52,11 +52,6 @@ class Trained:
 def accuracy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Share of pictures whose largest logit is at the target class index."""
     return (logits.argmax(1) == target).float().mean()
-
-
-def default_device() -> torch.device:
-    """The first GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pseudo_targets(probabilities: np.ndarray, recipe: Recipe) -> torch.Tensor:

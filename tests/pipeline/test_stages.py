@@ -1,0 +1,153 @@
+"""Stages and their records: content decides what runs again, and damage is named."""
+
+import json
+
+import pytest
+
+from nsfast.errors import NsfastError
+from nsfast.pipeline.profile import resolve
+from nsfast.pipeline.runner import chosen_stages, plan
+from nsfast.pipeline.stages import Records, matching, stages_of
+
+
+@pytest.fixture
+def profile():
+    return resolve("digits", ("iterate.rounds=2",))
+
+
+def names(stages):
+    return [stage.name for stage in stages]
+
+
+def pretend(run, profile, changed=()):
+    """Leave what a finished run would, with made-up contents."""
+    records = Records(run)
+    (run / "images").mkdir(parents=True, exist_ok=True)
+    for name in ("images.json", "labeled.npy", "unlabeled.npy", "validation.npy", "test.npy"):
+        (run / "images" / name).write_text(name)
+    for stage in stages_of(profile):
+        folder = run / stage.folder
+        (folder / "labels").mkdir(parents=True, exist_ok=True)
+        files = {
+            "teacher": ["model.safetensors", "model.json", "history.csv", "metrics.json"],
+            "student": ["model.safetensors", "model.json", "history.csv", "metrics.json"],
+            "labeling": ["labels/part-00000.parquet", "labeling.json"],
+            "balancing": ["selection.parquet", "balance.csv"],
+            "iterate": ["rounds.csv"],
+            "analysis": ["metrics.json"],
+        }[stage.kind]
+        for file in files:
+            (folder / file).write_text(f"{stage.name} {file}")
+        records.finish(stage, records.fingerprint(stage, stages_of(profile)), 1.0)
+    return Records(run)
+
+
+def to_run(run, profile, **options):
+    return [stage.name for stage, state in plan(run, profile, **options) if state == "runs"]
+
+
+def test_stages_stand_in_the_order_of_their_needs(profile):
+    stages, seen = stages_of(profile), set()
+    for stage in stages:
+        assert set(stage.needs) <= seen, stage.name
+        seen.add(stage.name)
+    assert names(stages)[-2:] == ["iterate", "analysis"]
+    assert "round-2/student" in seen and "round-3/student" not in seen
+
+
+def test_training_and_selection_do_not_read_truth_or_test(profile):
+    for stage in stages_of(profile):
+        if stage.kind in ("teacher", "labeling", "balancing", "student"):
+            assert not any("truth" in p or "test" in p or p == "images/*" for p in stage.consumes), stage
+            assert "images/*.npy" not in stage.consumes
+
+
+def test_until_takes_the_first_stage_of_that_name_and_what_it_needs(profile):
+    assert names(chosen_stages(profile, "balancing")) == ["teacher", "round-1/labeling", "round-1/balancing"]
+    assert names(chosen_stages(profile, "control")) == ["control"]
+    assert names(chosen_stages(profile, "round-2/labeling"))[-1] == "round-2/labeling"
+    assert names(chosen_stages(profile, None)) == names(stages_of(profile))
+
+
+def test_a_stage_name_means_what_a_person_means(profile):
+    stages = stages_of(profile)
+    assert names(matching(stages, "student")) == ["round-1/student", "round-2/student"]
+    assert names(matching(stages, "teacher")) == ["teacher"]
+    assert names(matching(stages, "round-1")) == ["round-1/labeling", "round-1/balancing", "round-1/student"]
+    with pytest.raises(NsfastError, match="unknown stage 'studnt'; did you mean 'student'"):
+        matching(stages, "studnt")
+
+
+def test_a_finished_run_stands(tmp_path, profile):
+    pretend(tmp_path, profile)
+    assert to_run(tmp_path, profile) == []
+
+
+def test_a_changed_threshold_runs_from_balancing(tmp_path, profile):
+    pretend(tmp_path, profile)
+    changed = resolve("digits", ("iterate.rounds=2", "balancing.threshold=0.77"))
+    runs = to_run(tmp_path, changed)
+    assert runs == ["round-1/balancing", "round-2/balancing"]
+    states = dict((stage.name, state) for stage, state in plan(tmp_path, changed))
+    assert states["round-1/student"] == "runs if what it reads changes"
+    assert states["teacher"] == states["round-1/labeling"] == states["control"] == "stands"
+
+
+def test_the_seed_changes_every_stage_that_draws(tmp_path, profile):
+    pretend(tmp_path, profile)
+    other = resolve("digits", ("iterate.rounds=2",), seed=1)
+    assert {"teacher", "control", "round-1/balancing", "round-1/student"} <= set(to_run(tmp_path, other))
+
+
+def test_force_runs_what_it_names(tmp_path, profile):
+    pretend(tmp_path, profile)
+    assert to_run(tmp_path, profile, force=("student",)) == ["round-1/student", "round-2/student"]
+
+
+def test_equal_content_keeps_what_is_behind_it(tmp_path, profile):
+    records = pretend(tmp_path, profile)
+    path = tmp_path / "round-1" / "selection.parquet"
+    path.write_text(path.read_text())  # written again, the same bytes
+    assert to_run(tmp_path, profile) == []
+    path.write_text("another selection")
+    student = matching(stages_of(profile), "round-1/student")[0]
+    assert not records.stands(student, stages_of(profile))
+
+
+def test_a_missing_output_runs_its_stage_again(tmp_path, profile):
+    pretend(tmp_path, profile)
+    (tmp_path / "round-1" / "balance.csv").unlink()
+    assert "round-1/balancing" in to_run(tmp_path, profile)
+
+
+def test_a_changed_output_is_damage_and_is_named(tmp_path, profile):
+    records = pretend(tmp_path, profile)
+    path = tmp_path / "round-1" / "labels" / "part-00000.parquet"
+    path.write_text("flipped bits")
+    stage = matching(stages_of(profile), "round-1/labeling")[0]
+    with pytest.raises(NsfastError, match=r"part-00000\.parquet is damaged"):
+        records.verify(stage)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"teacher": 3}', '{"teacher": {}}', "\x00\xff"])
+def test_a_damaged_record_is_named(tmp_path, profile, content):
+    records = pretend(tmp_path, profile)
+    path = tmp_path / "teacher" / "stage.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(NsfastError, match=r"teacher/stage\.json is damaged"):
+        records.stands(stages_of(profile)[0], stages_of(profile))
+
+
+def test_records_of_one_folder_live_side_by_side(tmp_path, profile):
+    pretend(tmp_path, profile)
+    entries = json.loads((tmp_path / "round-1" / "stage.json").read_text())
+    assert set(entries) == {"labeling", "balancing", "student"}
+    Records(tmp_path).forget(matching(stages_of(profile), "round-1/student")[0])
+    assert to_run(tmp_path, profile)[0] == "round-1/student"
+
+
+def test_rounds_left_over_from_a_longer_run_do_not_count(tmp_path, profile):
+    pretend(tmp_path, profile)
+    (tmp_path / "round-9" / "labels").mkdir(parents=True)
+    (tmp_path / "round-9" / "model.safetensors").write_text("old")
+    assert to_run(tmp_path, profile) == []

@@ -1,0 +1,78 @@
+"""One finished tiny run, made by the command line, that the tests of this folder look at and copy."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TINY = (
+    "teacher.epochs=2",
+    "teacher.steps_per_epoch=40",
+    "teacher.ema=0.9",
+    "student.ema=0.9",
+    "student.epochs=3",
+    "student.steps_per_epoch=25",
+    "control.epochs=3",
+    "iterate.rounds=1",
+    "balancing.threshold=0.3",
+    "data.test=60",
+    "data.validation=60",
+    "analysis.corruptions=[contrast]",
+    "analysis.severities=[3]",
+    "analysis.epsilons=[0.0, 8.0]",
+    "analysis.pictures=40",
+)
+
+
+def quick_settings() -> list[str]:
+    """Command-line arguments that make a run of seconds."""
+    return [part for setting in TINY for part in ("--set", setting)]
+
+
+def environment() -> dict[str, str]:
+    """The environment without what a surrounding run or front-end left in it."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("NSFAST_") and k != "JPY_SESSION_NAME"}
+
+
+def nsfast(*arguments, cwd: Path, expect: int = 0) -> subprocess.CompletedProcess:
+    """Call the command line in `cwd` and check its exit code."""
+    command = [sys.executable, "-m", "nsfast.cli", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=280)
+    assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def plain_environment() -> dict[str, str]:
+    """The environment of a person at a terminal."""
+    return environment()
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The function that calls the command line."""
+    return nsfast
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Arguments of a run of seconds."""
+    return quick_settings()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A folder with a finished run in runs/digits, and what the command printed."""
+    home = tmp_path_factory.mktemp("finished")
+    done = nsfast("run", "digits", *quick_settings(), cwd=home)
+    return home, done
+
+
+@pytest.fixture
+def copy_of_finished(finished, tmp_path) -> Path:
+    """A copy of the finished run that a test may spoil: the folder that holds runs/digits."""
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs", copy_function=shutil.copy2)
+    return tmp_path
