@@ -63,7 +63,7 @@ def table(runs: list[Path]) -> list[str]:
     lines.append(f"| mean [95 %] | {' | '.join(share(list(c)) for c in zip(*columns, strict=True))} |")
     for measure, words in (
         ("precision", "at the threshold"),
-        ("precision_as_many", "of as many labels as round 1 kept"),
+        ("in_class_precision", "of those that have a class"),
     ):
         rise = [label[last][measure] - label[1][measure] for label in labels]
         lines += ["", f"Precision {words}, round {last} minus round 1: {share(rise)} points."]

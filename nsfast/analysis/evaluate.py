@@ -54,27 +54,22 @@ def model_rows(
     return rows
 
 
-def label_row(
-    labels: LabelTable, threshold: float, truth: np.ndarray | None, as_many: int | None = None
-) -> dict:
+def label_row(labels: LabelTable, threshold: float, truth: np.ndarray | None) -> dict:
     """Return how far pseudo-labels reach and, where the truth is known, how often they are right.
 
     `coverage` is the share of pictures that reach the threshold; `precision` the share of those whose class is right
-    (a picture of no class never is), with its Wilson interval; `no_class` how many of those are of no class. A surer
-    teacher lets more labels through, and those are the harder ones; so `precision_as_many` is the precision of the
-    `as_many` most confident labels, whatever the threshold (None for those that reach it).
+    (a picture of no class never is), with its Wilson interval. What is wrong comes in two kinds, told apart here:
+    `no_class` pictures of no class are among them, and `in_class_precision` is the precision of the others.
     """
     reached = above(labels.confidence, threshold)
     row = {"pictures": len(labels), "reached": int(reached.sum()), "coverage": float(reached.mean())}
-    if truth is not None:
-        right = (labels.predicted == truth)[reached].sum()
-        low, high = wilson_interval(right, reached.sum())
-        precision = float(right / max(reached.sum(), 1))
-        row |= {"precision": precision, "low": float(low), "high": float(high)}
-        row |= {"no_class": int((truth[reached] == -1).sum())}
-        surest = np.argsort(-labels.confidence.astype(np.float32), kind="stable")[: as_many or reached.sum()]
-        row |= {"precision_as_many": float((labels.predicted == truth)[surest].mean())} if len(surest) else {}
-    return row
+    if truth is None:
+        return row
+    right, count = int((labels.predicted == truth)[reached].sum()), int(reached.sum())
+    no_class = int((truth[reached] == -1).sum())
+    low, high = (float(end) for end in wilson_interval(right, count))
+    row |= {"precision": right / max(count, 1), "low": low, "high": high, "no_class": no_class}
+    return {**row, "in_class_precision": right / max(count - no_class, 1)}
 
 
 def reliability_rows(model: str, table: ReliabilityTable) -> list[dict]:

@@ -25,14 +25,8 @@ def find_run(run: str | Path) -> Path:
     return path.resolve()
 
 
-def write_profile(run: Path, profile: Profile) -> None:
-    """Write `profile.yaml` of a run.
-
-    Raises:
-        NsfastError: the folder holds a run of another profile, or files that are no run.
-    """
-    import yaml
-
+def check_run(run: Path, profile: Profile) -> None:
+    """Raise `NsfastError` when the folder holds a run of another profile, or files that are no run."""
     path = run / "profile.yaml"
     if path.is_file():
         made_by = str(_read(path).get("profile"))
@@ -44,6 +38,14 @@ def write_profile(run: Path, profile: Profile) -> None:
         raise NsfastError(
             f"{run} exists but is no run folder (profile.yaml is missing); give another folder with --run"
         )
+
+
+def write_profile(run: Path, profile: Profile) -> None:
+    """Write `profile.yaml` of a run, if it says something else than before; see `check_run` for what is refused."""
+    import yaml
+
+    check_run(run, profile)
+    path = run / "profile.yaml"
     text = yaml.safe_dump(
         profile.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
     )

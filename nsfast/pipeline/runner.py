@@ -13,7 +13,7 @@ from pathlib import Path
 from nsfast.errors import NsfastError
 from nsfast.pipeline.notebooks import notebook_path
 from nsfast.pipeline.profile import Profile
-from nsfast.pipeline.run_folder import lock, log, prepare_images, write_profile
+from nsfast.pipeline.run_folder import check_run, lock, log, prepare_images, write_profile
 from nsfast.pipeline.stages import Records, Stage, matching, stages_of
 from nsfast.pipeline.terminal import Display
 
@@ -71,13 +71,14 @@ def run_profile(
     """
     stages = chosen_stages(profile, until)
     forced = {stage.name for name in force for stage in matching(stages_of(profile), name)}
-    write_profile(run, profile)
+    check_run(run, profile)
     busy = f"another nsfast run is working in {run}; wait for it to end, or give another folder with --run"
     held = lock(run / ".lock", 3, busy)
     try:
         records = Records(run)
         for stage in stages_of(profile):
             records.verify(stage)
+        write_profile(run, profile)
         images = prepare_images(run, profile)
         _check_sizes(profile, stages, records, images)
         return run_stages(run, profile, stages, force=forced, jobs=jobs)

@@ -144,14 +144,13 @@ class Session:
     def rounds(self) -> list[dict]:
         """Return control, teacher and every student side by side, and write them to `rounds.csv`.
 
-        What a row says of labels (coverage, precision, pictures kept) is of those that this model learned from;
-        `precision_as_many` compares the rounds at round 1's number of labels.
+        What a row says of labels (coverage, precision, pictures kept) is of those that this model learned from.
         """
         from nsfast.analysis.evaluate import label_row
         from nsfast.labels import read_labels, read_selection
 
-        threshold, first, rows = self.profile.groups["balancing"]["threshold"], None, []
-        known = ("coverage", "precision", "low", "high", "precision_as_many", "no_class")
+        threshold, rows = self.profile.groups["balancing"]["threshold"], []
+        known = ("coverage", "precision", "low", "high", "no_class", "in_class_precision")
         for number in range(-1, self.parameters["rounds"] + 1):
             folder = {-1: "control", 0: "teacher"}.get(number, f"round-{number}")
             about, metrics = (read_json(self.run / folder / f"{name}.json") for name in ("model", "metrics"))
@@ -162,8 +161,7 @@ class Session:
             row |= dict.fromkeys((*known, "kept", "seen"), "")
             if number > 0:
                 labels = read_labels(self.run / folder / "labels")
-                found = label_row(labels, threshold, self.images.truth, first)
-                first = first or found["reached"]
+                found = label_row(labels, threshold, self.images.truth)
                 selection = read_selection(self.run / folder / "selection.parquet")
                 row |= {name: found[name] for name in known if name in found}
                 row |= {"kept": len(selection), "seen": int(selection.copies.sum())}

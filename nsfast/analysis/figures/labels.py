@@ -174,7 +174,8 @@ def label_quality_by_round(records: Sequence[Mapping]) -> Figure:
 
     Args:
         records: one per round with `round`, `coverage` (share used, 0 to 1), `precision` (share of those that
-            is right) and its interval `low`, `high`.
+            is right) and its interval `low`, `high`; and, if known, `in_class_precision`, the precision of those
+            that have a class at all.
     """
     if not records:
         raise NsfastError("no round to show; give one record per round")
@@ -200,6 +201,16 @@ def label_quality_by_round(records: Sequence[Mapping]) -> Figure:
         right.errorbar(
             at, value["precision"][at], bar, fmt="o", markersize=7, capsize=4, color=color, zorder=2
         )
+    if in_class := [record["in_class_precision"] for record in records if "in_class_precision" in record]:
+        right.plot(place, in_class, color=INK, marker="o", markerfacecolor="white", linewidth=1, zorder=1)
+        answer_at = {
+            "xytext": (0, 7),
+            "textcoords": "offset points",
+            "size": 9.5,
+            "color": INK,
+            "ha": "right",
+        }
+        right.annotate("of those that have a class", (place[-1], in_class[-1]), **answer_at)
     tidy(left, "round", "share of unlabeled pictures", "Coverage: labels used")
     tidy(right, "round", "share of labels used", "Precision: of those, right (95 % interval)")
     for axes, series in ((left, value["coverage"]), (right, value["precision"])):
