@@ -62,11 +62,11 @@ def table(runs: list[Path]) -> list[str]:
         lines.append(f"| {path.name.split('-')[1]} | {' | '.join(f'{100 * value:.1f}' for value in row)} |")
     lines.append(f"| mean [95 %] | {' | '.join(share(list(c)) for c in zip(*columns, strict=True))} |")
     for measure, words in (
-        ("precision", "at the threshold"),
-        ("in_class_precision", "of those that have a class"),
+        ("precision", "Precision at the threshold"),
+        ("in_class_accuracy", "Labels right among all pictures that have a class"),
     ):
         rise = [label[last][measure] - label[1][measure] for label in labels]
-        lines += ["", f"Precision {words}, round {last} minus round 1: {share(rise)} points."]
+        lines += ["", f"{words}, round {last} minus round 1: {share(rise)} points."]
     return lines
 
 

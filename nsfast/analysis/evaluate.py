@@ -58,8 +58,8 @@ def label_row(labels: LabelTable, threshold: float, truth: np.ndarray | None) ->
     """Return how far pseudo-labels reach and, where the truth is known, how often they are right.
 
     `coverage` is the share of pictures that reach the threshold; `precision` the share of those whose class is right
-    (a picture of no class never is), with its Wilson interval. What is wrong comes in two kinds, told apart here:
-    `no_class` pictures of no class are among them, and `in_class_precision` is the precision of the others.
+    (a picture of no class never is), with its Wilson interval; `no_class` of them are of no class. Whatever the
+    threshold, `in_class_accuracy` is how often the label of a picture that has a class is right.
     """
     reached = above(labels.confidence, threshold)
     row = {"pictures": len(labels), "reached": int(reached.sum()), "coverage": float(reached.mean())}
@@ -69,7 +69,11 @@ def label_row(labels: LabelTable, threshold: float, truth: np.ndarray | None) ->
     no_class = int((truth[reached] == -1).sum())
     low, high = (float(end) for end in wilson_interval(right, count))
     row |= {"precision": right / max(count, 1), "low": low, "high": high, "no_class": no_class}
-    return {**row, "in_class_precision": right / max(count - no_class, 1)}
+    in_class = truth >= 0
+    return {
+        **row,
+        "in_class_accuracy": float((labels.predicted == truth)[in_class].mean()) if in_class.any() else "",
+    }
 
 
 def reliability_rows(model: str, table: ReliabilityTable) -> list[dict]:

@@ -150,7 +150,7 @@ class Session:
         from nsfast.labels import read_labels, read_selection
 
         threshold, rows = self.profile.groups["balancing"]["threshold"], []
-        known = ("coverage", "precision", "low", "high", "no_class", "in_class_precision")
+        known = ("coverage", "precision", "low", "high", "no_class", "in_class_accuracy")
         for number in range(-1, self.parameters["rounds"] + 1):
             folder = {-1: "control", 0: "teacher"}.get(number, f"round-{number}")
             about, metrics = (read_json(self.run / folder / f"{name}.json") for name in ("model", "metrics"))

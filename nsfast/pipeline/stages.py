@@ -101,11 +101,11 @@ def stages_of(profile: Profile) -> list[Stage]:
     students = tuple(s.name for s in stages if s.kind == "student")
     rounds = {"rounds": profile.rounds, **{k: v for k, v in groups["iterate"].items() if k != "rounds"}}
     everything = ("*/model.safetensors", "*/balance.csv", "*/labels/*.parquet", "*/selection.parquet")
-    stages.append(Stage("iterate", "iterate", rounds, needs=(*students, "control"), consumes=everything))
+    measured = ("images/truth.npy", *everything)
+    stages.append(Stage("iterate", "iterate", rounds, needs=(*students, "control"), consumes=measured))
     analysis = {**groups["analysis"], "seed": stream_seed(profile.seed, "analysis") % 2**31}
-    stages.append(
-        Stage("analysis", "analysis", analysis, needs=("iterate",), consumes=("images/*.npy", *everything))
-    )
+    measured = ("images/*.npy", "iterate/rounds.csv", *everything)
+    stages.append(Stage("analysis", "analysis", analysis, needs=("iterate",), consumes=measured))
     return stages
 
 

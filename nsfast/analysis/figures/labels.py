@@ -87,7 +87,7 @@ def draw_confidence(
         {"ha": "right", "x": threshold - 0.008} if threshold > 0.5 else {"ha": "left", "x": threshold + 0.008}
     )
     axes.text(
-        y=0.97, s=f"threshold {threshold:g}", va="top", size=10, color=INK, zorder=4,
+        y=0.97 if threshold > 0.5 else 0.7, s=f"threshold {threshold:g}", va="top", size=10, color=INK, zorder=4,
         transform=axes.get_xaxis_transform(), bbox={"color": "white", "alpha": 0.8, "pad": 1.5}, **side,
     )  # fmt: skip
     axes.set_xlim(0, 1)
@@ -174,8 +174,8 @@ def label_quality_by_round(records: Sequence[Mapping]) -> Figure:
 
     Args:
         records: one per round with `round`, `coverage` (share used, 0 to 1), `precision` (share of those that
-            is right) and its interval `low`, `high`; and, if known, `in_class_precision`, the precision of those
-            that have a class at all.
+            is right) and its interval `low`, `high`; and, if known, `in_class_accuracy`, the share of right labels
+            among all pictures that have a class, used or not.
     """
     if not records:
         raise NsfastError("no round to show; give one record per round")
@@ -201,7 +201,7 @@ def label_quality_by_round(records: Sequence[Mapping]) -> Figure:
         right.errorbar(
             at, value["precision"][at], bar, fmt="o", markersize=7, capsize=4, color=color, zorder=2
         )
-    if in_class := [record["in_class_precision"] for record in records if "in_class_precision" in record]:
+    if in_class := [record["in_class_accuracy"] for record in records if "in_class_accuracy" in record]:
         right.plot(place, in_class, color=INK, marker="o", markerfacecolor="white", linewidth=1, zorder=1)
         answer_at = {
             "xytext": (0, 7),
@@ -210,7 +210,7 @@ def label_quality_by_round(records: Sequence[Mapping]) -> Figure:
             "color": INK,
             "ha": "right",
         }
-        right.annotate("of those that have a class", (place[-1], in_class[-1]), **answer_at)
+        right.annotate("of all pictures that have a class, right", (place[-1], in_class[-1]), **answer_at)
     tidy(left, "round", "share of unlabeled pictures", "Coverage: labels used")
     tidy(right, "round", "share of labels used", "Precision: of those, right (95 % interval)")
     for axes, series in ((left, value["coverage"]), (right, value["precision"])):
