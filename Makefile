@@ -24,8 +24,8 @@ help: ## show this list
 run: $(VENV)/.installed ## run the digits profile from the first label to the report (ARGS="--set ...")
 	$(BIN)/nsfast run digits $(ARGS)
 
-test: $(VENV)/.installed-dev ## run the tests (ARGS="-n 2 -k folder" and the like)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev ## run the tests (ARGS="-k folder" and the like)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style, import floors and that notebooks hold no outputs
 	$(BIN)/ruff check

@@ -48,7 +48,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Stages that may run at once; the profile's by default.")
+        int | None, typer.Option(min=1, help="Stages that may run at once; the profile's by default.")
     ] = None,
 ):
     """Run a profile, or go on with it: stages that stand are skipped, killed ones continue."""
@@ -136,8 +136,8 @@ def main() -> None:
     """Run the command line; what the user can put right is one line on standard error and exit code 2."""
     try:
         app(standalone_mode=False)
-    except NsfastError as error:
-        print(f"nsfast: {error}", file=sys.stderr)
+    except (NsfastError, OSError) as error:
+        print(f"nsfast: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("nsfast: stopped; run the same command again to continue", file=sys.stderr)

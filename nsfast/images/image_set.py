@@ -176,6 +176,8 @@ def load_images(folder: str | Path) -> ImageSet:
             f"no image set in {folder} (images.json is missing); run 'nsfast run' to prepare it"
         )
     about = read_json(folder / "images.json")
+    if not isinstance(about, dict) or not isinstance(about.get("classes"), list) or "name" not in about:
+        raise ImageProblem(f"{folder / 'images.json'} is damaged; delete {folder} to have it made again")
 
     def load(name: str, mapped: bool = False, optional: bool = False) -> np.ndarray | None:
         path = folder / f"{name}.npy"
@@ -195,9 +197,9 @@ def load_images(folder: str | Path) -> ImageSet:
     try:
         notes = tuple(read_json(folder / "notes.json"))
         left_out = tuple(tuple(row.values()) for row in read_csv(folder / "left_out.csv", ("path", "reason")))
-    except OSError as error:
+    except (OSError, TypeError, UnicodeDecodeError) as error:
         raise ImageProblem(
-            f"{error.filename} cannot be read ({error.strerror}); delete {folder} to have it made again"
+            f"notes.json or left_out.csv of {folder} is damaged ({error}); delete the folder to have it made again"
         ) from None
     truth = load("truth", optional=True)
     return ImageSet(

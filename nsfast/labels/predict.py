@@ -51,6 +51,8 @@ def require_better_than_chance(
     said = f"the teacher is right on {right} of {len(validation)} validation pictures ({right / len(validation):.1%})"
     if binomtest(right, len(validation), chance, alternative="greater").pvalue < level:
         return f"{said}; chance is {chance:.1%}"
+    if chance ** len(validation) >= level:
+        return f"warning: {said}, too few to tell it from chance ({chance:.1%}); give it more validation pictures"
     if allow:
         return f"warning: {said}, no better than chance ({chance:.1%}); going on because allow_chance is set"
     raise NsfastError(

@@ -82,4 +82,12 @@ def code_fingerprint(stage: str) -> str:
     The parameters cell is left out, for the values that were used count by themselves.
     """
     cells = [text for text, tagged in _code_cells(notebook_path(stage)) if not tagged]
-    return fingerprint([ast.dump(ast.parse(text)) for text in cells])
+    return fingerprint([_plain(text) for text in cells])
+
+
+def _plain(source: str) -> str:
+    """Code without comments and layout; a cell with a magic is no Python and counts as it is."""
+    try:
+        return ast.unparse(ast.parse(source))
+    except SyntaxError:
+        return source

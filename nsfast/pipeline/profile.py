@@ -57,12 +57,15 @@ class Profile:
     def control(self) -> dict[str, Any]:
         """Return the control's parameters: the last student's architecture and noise, without pseudo-labels.
 
-        It never has fewer epochs than the student: the control must not lose for want of steps.
+        It never has fewer epochs, steps or pictures in a step: the control must not lose for want of training.
         """
         names = set(declared_parameters("teacher"))
         last = {name: value for name, value in self.student(self.rounds).items() if name in names}
         chosen = {**self.groups["teacher"], **last, **self.groups["control"]}
-        return {**chosen, "epochs": max(chosen["epochs"], last["epochs"])}
+        return {
+            **chosen,
+            **{name: max(chosen[name], last[name]) for name in ("epochs", "steps_per_epoch", "batch")},
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the profile as the plain data that `profile.yaml` of a run holds."""
@@ -85,7 +88,7 @@ def readers() -> dict[str, Callable]:
 
 def data_parameters(name: str) -> dict[str, Parameter]:
     """Return the parameters of an image set: those of the function that makes it."""
-    found = readers().get(name)
+    found = readers().get(name) if isinstance(name, str) else None
     if found is None:
         raise NsfastError(f"unknown data.name {name!r}{nearest(str(name), readers())}")
     parameters = {"name": Parameter("name", "str", name, "which image set")}
@@ -175,6 +178,9 @@ def read_profile(name_or_path: str) -> tuple[str, dict[str, Any]]:
         raise NsfastError(f"{path} is no YAML ({' '.join(str(error).split())}); put it right") from None
     if not isinstance(content, dict):
         raise NsfastError(f"{path} holds a {type(content).__name__}; it must map stages to parameters")
+    for group, given in content.items():
+        if group in GROUPS and given is not None and not isinstance(given, dict):
+            raise NsfastError(f"{group} of {path} is {given!r}; it must map parameters to values")
     return str(content.pop("profile", path.stem)), content
 
 
@@ -198,11 +204,9 @@ def resolve(name_or_path: str, settings: tuple[str, ...] = (), seed: int | None 
         within(key, top[key], low)
     data = (content.get("data") or {}).get("name", "digits")
     groups: dict[str, dict[str, Any]] = {}
-    for group, given in content.items():
+    for group in content:
         if group not in GROUPS:
             raise NsfastError(f"unknown stage {group!r} in profile {name!r}{nearest(str(group), GROUPS)}")
-        if not isinstance(given, dict) and given is not None:
-            raise NsfastError(f"{group} of profile {name!r} is {given!r}; it must map parameters to values")
     for group in GROUPS:
         valid, given = stage_parameters(group, data), dict(content.get(group) or {})
         for key in given:
@@ -211,6 +215,10 @@ def resolve(name_or_path: str, settings: tuple[str, ...] = (), seed: int | None 
         chosen = {key: typed(group, valid[key], value) for key, value in given.items()}
         defaults = {} if group == "control" else {key: parameter.default for key, parameter in valid.items()}
         groups[group] = {**defaults, **chosen}
+    if data == "folder":
+        if not groups["data"]["path"]:
+            raise NsfastError("data.path is not set; give the folder of your pictures: --set data.path=DIR")
+        groups["data"]["path"] = str(Path(groups["data"]["path"]).resolve())
     if seed is not None:
         top["seed"] = within("seed", seed, 0)
     profile = Profile(name, **top, groups=groups)
@@ -227,7 +235,10 @@ def _merge(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
         group, _, key = path.strip().partition(".")
         if not equals or not group:
             raise NsfastError(f"cannot read --set {setting!r}; write --set stage.name=value")
-        value = yaml.safe_load(text)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise NsfastError(f"cannot read --set {setting!r}; its value is no YAML, quote it") from None
         if not key and group in TOP:
             content[group] = value
         elif not key:
@@ -257,5 +268,21 @@ def _check(profile: Profile) -> None:
     checked("control", Recipe.from_parameters, profile.control())
     balancing = profile.groups["balancing"]
     checked("balancing", check_selection, balancing["threshold"], balancing["per_class"], balancing["method"])
-    if profile.groups["data"].get("name") == "folder" and not profile.groups["data"].get("path"):
-        raise NsfastError("data.path is not set; give the folder of your pictures: --set data.path=DIR")
+    for name in ("batch_size", "shard_size"):
+        checked("labeling", within, name, profile.groups["labeling"][name], 1)
+    checked("analysis", _check_analysis, profile.groups["analysis"])
+
+
+def _check_analysis(parameters: dict[str, Any]) -> None:
+    from nsfast.errors import choice
+    from nsfast.robustness.corruptions import CORRUPTIONS
+
+    for name in parameters["corruptions"]:
+        choice("corruption", name, CORRUPTIONS)
+    for severity in parameters["severities"]:
+        within("severity", severity, 1, 5)
+    for epsilon in parameters["epsilons"]:
+        within("epsilon", epsilon, 0, 255)
+    for name in ("corruptions", "severities", "epsilons"):
+        within(f"number of {name}", len(parameters[name]), 1)
+    within("pictures", parameters["pictures"], 1)

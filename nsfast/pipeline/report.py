@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from nsfast.errors import NsfastError
-from nsfast.files import read_csv, read_json, write_text
+from nsfast.files import read_csv, write_text
 from nsfast.images import load_images
 from nsfast.pipeline.run_folder import read_run
 
@@ -35,10 +35,20 @@ def result_rows(run: Path) -> list[dict[str, str]]:
         NsfastError: the analysis has not run.
     """
     tables = run / "analysis" / "tables"
-    if not (tables / "models.csv").is_file():
+    if not (tables / "models.csv").is_file() or not (run / "iterate" / "rounds.csv").is_file():
+        name = read_run(run).name
+        raise NsfastError(f"{run} has no results yet; run: nsfast run {name} --run {run}")
+    try:
+        return _rows(run, tables)
+    except (KeyError, TypeError, ValueError) as error:
+        name = read_run(run).name
         raise NsfastError(
-            f"no results in {run} (analysis/tables/models.csv is missing); run: nsfast run --run {run}"
-        )
+            f"the tables of {run} do not fit each other ({error!r}); run: nsfast run {name} --run {run} "
+            "--force iterate --force analysis"
+        ) from None
+
+
+def _rows(run: Path, tables: Path) -> list[dict[str, str]]:
     rounds = {row["model"]: row for row in read_csv(run / "iterate" / "rounds.csv")}
     rows = []
     for model in read_csv(tables / "models.csv"):
@@ -105,7 +115,6 @@ def write_report(run: str | Path) -> Path:
     profile, folder = read_run(run), run / "analysis"
     rows = result_rows(run)
     images = load_images(run / "images")
-    measured = read_json(folder / "metrics.json")
     notes = [*images.notes, *(f"left out: {path} ({reason})" for path, reason in images.left_out[:20])]
 
     def section(title: str, figure: str, text: str = "") -> str:
@@ -113,7 +122,8 @@ def write_report(run: str | Path) -> Path:
         return f"<h2>{title}</h2>{f'<p>{text}</p>' if text else ''}{image}" if image else ""
 
     settings = escape(yaml.safe_dump(profile.to_dict(), sort_keys=False, default_flow_style=None, width=100))
-    corrupted = escape(", ".join(measured["corruptions"]).replace("_", " "))
+    names = dict.fromkeys(str(row["corruption"]) for row in read_csv(folder / "tables" / "corruptions.csv"))
+    corrupted = escape(", ".join(names).replace("_", " "))
     page = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width, initial-scale=1'>",

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 import nsfast
 from nsfast.errors import NsfastError
-from nsfast.files import fingerprint, read_json, write_json, write_text
+from nsfast.files import checksum, fingerprint, read_json, write_json, write_text
 from nsfast.images import ImageSet, load_images, save_images
 from nsfast.pipeline.profile import Profile, readers, resolve
 
@@ -85,12 +85,56 @@ def read_run(run: Path) -> Profile:
 def lock(path: Path, wait: float, busy: str) -> FileLock:
     """Return a lock, held until `release()` or the end of the process; raise `NsfastError(busy)` after `wait` s."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = FileLock(path)
+    found = FileLock(path, is_singleton=True)  # a cell may be run twice in one kernel
     try:
         found.acquire(timeout=wait)
     except Timeout:
         raise NsfastError(busy) from None
     return found
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of a process that was killed while it wrote into `folder`."""
+    for leftover in folder.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _made_from(profile: Profile) -> str:
+    """Fingerprint of what the image set is made from: parameters, seed, and the files of a folder."""
+    data = profile.groups["data"]
+    identity: dict[str, Any] = {"data": data, "seed": profile.seed, "version": nsfast.__version__}
+    if data["name"] == "folder":
+        from nsfast.images.folder import list_folder
+
+        identity["files"] = list_folder(data["path"])
+    return fingerprint(identity)
+
+
+def _prepared(run: Path) -> dict:
+    """What `made_from.json` of the prepared pictures says; empty where there are none."""
+    path = run / "images" / "made_from.json"
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict) or (content and not isinstance(content.get("files"), dict)):
+        raise NsfastError(f"{path} is damaged; delete {path.parent} to have it made again")
+    return content
+
+
+def images_stand(run: Path, profile: Profile) -> bool:
+    """Whether the prepared pictures are of this profile and of the files that are there now."""
+    prepared = _prepared(run)
+    data = profile.groups["data"]
+    if prepared and data["name"] == "folder" and not Path(data["path"]).is_dir():
+        print(f"{data['path']} is gone; going on with the pictures that were prepared from it")
+        return True
+    return bool(prepared) and prepared["made_from"] == _made_from(profile)
+
+
+def verify_images(run: Path) -> None:
+    """Raise `NsfastError` when a prepared file is not what was written."""
+    for name, expected in _prepared(run).get("files", {}).items():
+        path = run / "images" / name
+        if not path.is_file() or checksum(path) != expected:
+            raise NsfastError(f"{path} is damaged or missing; delete {path.parent} to have it made again")
 
 
 def prepare_images(run: Path, profile: Profile) -> ImageSet:
@@ -99,25 +143,25 @@ def prepare_images(run: Path, profile: Profile) -> ImageSet:
     It lies in `images/` of the run; pictures that could not be read are in `images/left_out.csv`.
     """
     folder, data = run / "images", profile.groups["data"]
-    arguments = {name: value for name, value in data.items() if name != "name"}
-    identity: dict[str, Any] = {"data": data, "seed": profile.seed, "version": nsfast.__version__}
-    if data["name"] == "folder":
-        from nsfast.images.folder import list_folder
-
-        identity["files"] = list_folder(arguments["path"])
-    made_from = fingerprint(identity)
-    with lock(folder / ".lock", 600, f"{folder} is being prepared by another process; wait for it to end"):
-        if (folder / "made_from.json").is_file() and read_json(folder / "made_from.json") == made_from:
+    held = lock(folder / ".lock", 600, f"{folder} is being prepared by another process; wait for it to end")
+    try:
+        if images_stand(run, profile):
             return load_images(folder)
+        remove_leftovers(folder)
+        made_from = _made_from(profile)
+        arguments = {name: value for name, value in data.items() if name != "name"}
         images = readers()[data["name"]](**arguments, seed=profile.seed)
         (folder / "made_from.json").unlink(missing_ok=True)
         save_images(images, folder)
-        write_json(folder / "made_from.json", made_from)
-    for note in images.notes:
-        print(note)
-    if images.left_out:
-        print(f"{len(images.left_out)} file(s) left out, with the reason, in {folder / 'left_out.csv'}")
-    return load_images(folder)
+        files = {p.name: checksum(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name[0] != "."}
+        write_json(folder / "made_from.json", {"made_from": made_from, "files": files})
+        for note in images.notes:
+            print(note)
+        if images.left_out:
+            print(f"{len(images.left_out)} file(s) left out, with the reason, in {folder / 'left_out.csv'}")
+        return load_images(folder)
+    finally:
+        held.release(force=True)
 
 
 def log(run: Path, stage: str, outcome: str, **facts: Any) -> None:

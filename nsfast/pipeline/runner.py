@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,15 @@ from pathlib import Path
 from nsfast.errors import NsfastError
 from nsfast.pipeline.notebooks import notebook_path
 from nsfast.pipeline.profile import Profile
-from nsfast.pipeline.run_folder import check_run, lock, log, prepare_images, write_profile
+from nsfast.pipeline.run_folder import (
+    check_run,
+    images_stand,
+    lock,
+    log,
+    prepare_images,
+    verify_images,
+    write_profile,
+)
 from nsfast.pipeline.stages import Records, Stage, matching, stages_of
 from nsfast.pipeline.terminal import Display
 
@@ -41,8 +50,10 @@ def plan(
     stages, records = chosen_stages(profile, until), Records(run)
     forced = {stage.name for name in force for stage in matching(stages_of(profile), name)}
     unsure, out = set(), []
+    everything, other_pictures = stages_of(profile), not images_stand(run, profile)
     for stage in stages:
-        if stage.name in forced or not records.stands(stage, stages):
+        fresh = other_pictures and any(pattern.startswith("images/") for pattern in stage.consumes)
+        if stage.name in forced or fresh or not records.stands(stage, everything):
             state = "runs"
         else:
             state = "runs if what it reads changes" if unsure & set(stage.needs) else "stands"
@@ -78,16 +89,17 @@ def run_profile(
         records = Records(run)
         for stage in stages_of(profile):
             records.verify(stage)
+        verify_images(run)
         write_profile(run, profile)
         images = prepare_images(run, profile)
         _check_sizes(profile, stages, records, images)
         return run_stages(run, profile, stages, force=forced, jobs=jobs)
     finally:
-        held.release()
+        held.release(force=True)
 
 
 def _check_sizes(profile: Profile, stages: list[Stage], records: Records, images) -> None:
-    """Refuse a student smaller than its teacher unless it is asked for; the paper's students are equal or larger."""
+    """Build every network's shape, and refuse a student smaller than its teacher unless that is asked for."""
     if all(records.stands(stage, stages) for stage in stages):
         return
     from nsfast.models import parameter_count
@@ -96,17 +108,17 @@ def _check_sizes(profile: Profile, stages: list[Stage], records: Records, images
         shape = (len(images.classes), images.channels)
         return parameter_count(parameters["architecture"], *shape, parameters["size"])
 
-    teacher, who = profile.groups["teacher"], "the teacher"
+    count(profile.control())
+    teacher, who = count(profile.groups["teacher"]), "the teacher"
     for number in range(1, profile.rounds + 1):
         student = profile.student(number)
-        if count(student) < count(teacher):
-            what = (
-                f"the student of round {number} has {count(student):,} parameters, {who} {count(teacher):,}"
-            )
+        parameters = count(student)
+        if parameters < teacher:
+            what = f"the student of round {number} has {parameters:,} parameters, {who} {teacher:,}"
             if not student["allow_smaller"]:
                 raise NsfastError(f"{what}; make it equal or larger, or set student.allow_smaller=true")
             print(f"warning: {what}; Noisy Student wants it equal or larger")
-        teacher, who = student, f"its teacher (round {number})"
+        teacher, who = parameters, f"its teacher (round {number})"
 
 
 def run_stages(
@@ -135,9 +147,18 @@ def run_stages(
     def stands(stage: Stage) -> bool:
         if only is not None and stage.name not in only:
             return True
-        return stage.name not in force and records.stands(stage, everything)
+        if stage.name in force or not records.stands(stage, everything):
+            return False
+        working = run / stage.folder / f".{stage.notebook}"
+        if working.is_file():  # killed after the stage was sealed and before papermill was done
+            os.replace(working, run / stage.folder / stage.notebook)
+        return True
 
     def action(stage: Stage) -> bool:
+        if errors:
+            return False
+        if stage.kind == "labeling" and stage.name in force:
+            shutil.rmtree(run / stage.folder / "labels", ignore_errors=True)
         try:
             execute(run, stage, display)
         except BaseException as error:
@@ -148,7 +169,7 @@ def run_stages(
 
     def uptodate(stage: Stage) -> bool:
         try:
-            return not errors and stands(stage)
+            return bool(errors) or stands(stage)
         except NsfastError as error:
             errors.append(error)
             return True
@@ -170,7 +191,9 @@ def run_stages(
             "verbosity": 2,
         }
         config |= {"num_process": jobs if jobs > 1 else 0, "par_type": "thread"}
-        code = DoitMain(ModuleTaskLoader({"task_stage": task_stage, "DOIT_CONFIG": config})).run(["run"])
+        code = DoitMain(
+            ModuleTaskLoader({"task_stage": task_stage, "DOIT_CONFIG": config}), config_filenames=()
+        ).run(["run"])
     if errors:
         raise errors[0]
     if code:
@@ -212,6 +235,7 @@ def execute(run: Path, stage: Stage, display: Display) -> None:
         command = [sys.executable, "-m", "nsfast.pipeline.execute", str(job)]
         begun = time.monotonic()
         display.begin(stage.name)
+        log(run, stage.name, "started", parameters=stage.parameters)
         with open(Path(temporary) / "stderr", "wb") as stderr:
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
         try:
@@ -224,7 +248,7 @@ def execute(run: Path, stage: Stage, display: Display) -> None:
             raise
         seconds = round(time.monotonic() - begun, 1)
         if process.returncode == 0:
-            log(run, stage.name, "finished", seconds=seconds, parameters=stage.parameters)
+            log(run, stage.name, "finished", seconds=seconds)
             display.end(stage.name, f"finished in {seconds:.0f} s")
             return
         failure = json.loads(error.read_text(encoding="utf-8")) if error.is_file() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import nsfast
 from nsfast.errors import NsfastError
 from nsfast.files import fingerprint, read_csv, read_json, write_csv, write_json
 from nsfast.images import ImageSet, Split
 from nsfast.pipeline.profile import Profile
-from nsfast.pipeline.run_folder import lock, prepare_images
+from nsfast.pipeline.run_folder import lock, prepare_images, remove_leftovers
 from nsfast.pipeline.stages import Records, Stage
 from nsfast.streams import hash_order
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from nsfast.models import Network
     from nsfast.training import Recipe
     from nsfast.training.train import PseudoLabeled, Trained
+
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 def under_runner() -> bool:
@@ -45,11 +50,18 @@ class Session:
         self.records = Records(run)
         busy = f"{self.folder} is being worked on by another process; wait for it to end, or stop it"
         self._lock = lock(self.folder / ".lock", 60, busy)
-        self.records.forget(stage)
-        for leftover in self.folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink()
+        remove_leftovers(self.folder)
         self._fingerprint = self.records.fingerprint(stage, stages)
-        self._begun = time.monotonic()
+        self._begun, self._writing = time.monotonic(), False
+
+    def _begin_to_write(self) -> None:
+        """From here on what the stage left before is replaced, so its record is taken out."""
+        if not self._writing:
+            self.records.forget(self.stage)
+            if self.stage.kind == "analysis":
+                for name in ("tables", "figures"):
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
+            self._writing = True
 
     @cached_property
     def images(self) -> ImageSet:
@@ -78,10 +90,13 @@ class Session:
         from nsfast.training.model_file import read_about, save_model
         from nsfast.training.train import train
 
-        images, checkpoint = self.images, self.folder / "checkpoint.safetensors"
+        self._begin_to_write()
+        images = self.images
+        if pseudo is not None:
+            self._check_size(recipe)
         trained = train(
             *(recipe, len(images.classes), images.statistics(), images.labeled, images.validation, pseudo),
-            checkpoint=checkpoint,
+            checkpoint=self.folder / CHECKPOINT,
             inputs=self.records.contents(self.stage.consumes),
         )
         teacher = read_about(self.teacher_folder)["fingerprint"] if pseudo is not None else None
@@ -92,7 +107,6 @@ class Session:
         )
         metrics = {"validation_correct": int(right.sum()), "validation_pictures": len(right)}
         write_json(self.folder / "metrics.json", {**metrics, "validation_accuracy": float(right.mean())})
-        checkpoint.unlink(missing_ok=True)
         return trained
 
     def label(self, teacher: Network, batch_size: int, shard_size: int) -> LabelTable:
@@ -102,6 +116,8 @@ class Session:
         from nsfast.training.model_file import read_about
 
         about = {"teacher": read_about(self.teacher_folder)["fingerprint"], "round": str(self.stage.round)}
+        self._begin_to_write()
+        about["version"] = nsfast.__version__
         about["pictures"] = fingerprint(self.records.contents(("images/unlabeled*.npy",)))
         where = self.folder / "labels"
         pool = self.images.unlabeled
@@ -117,6 +133,7 @@ class Session:
 
         chosen = {name: self.parameters[name] for name in ("threshold", "per_class", "method", "seed")}
         selection = select(labels, **chosen)
+        self._begin_to_write()
         write_selection(self.folder / "selection.parquet", selection)
         counts = class_counts(labels, selection, chosen["threshold"])
         write_csv(self.folder / "balance.csv", counts)
@@ -149,7 +166,7 @@ class Session:
         from nsfast.analysis.evaluate import label_row
         from nsfast.labels import read_labels, read_selection
 
-        threshold, rows = self.profile.groups["balancing"]["threshold"], []
+        rows = []
         known = ("coverage", "precision", "low", "high", "no_class", "in_class_accuracy")
         for number in range(-1, self.parameters["rounds"] + 1):
             folder = {-1: "control", 0: "teacher"}.get(number, f"round-{number}")
@@ -161,13 +178,37 @@ class Session:
             row |= dict.fromkeys((*known, "kept", "seen"), "")
             if number > 0:
                 labels = read_labels(self.run / folder / "labels")
-                found = label_row(labels, threshold, self.images.truth)
+                found = label_row(labels, self._threshold(number), self.images.truth)
                 selection = read_selection(self.run / folder / "selection.parquet")
                 row |= {name: found[name] for name in known if name in found}
                 row |= {"kept": len(selection), "seen": int(selection.copies.sum())}
             rows.append(row)
+        self._begin_to_write()
         write_csv(self.folder / "rounds.csv", rows)
         return rows
+
+    def _threshold(self, number: int) -> float:
+        """The threshold that balancing used in a round."""
+        balancing = next(s for s in self.stages if s.kind == "balancing" and s.round == number)
+        return (self.records.entry(balancing) or {"parameters": balancing.parameters})["parameters"][
+            "threshold"
+        ]
+
+    def _check_size(self, recipe: Recipe) -> None:
+        """Refuse a student smaller than its teacher unless that is asked for."""
+        from nsfast.models import parameter_count
+        from nsfast.training.model_file import read_about
+
+        shape = (len(self.images.classes), self.images.channels)
+        count, teacher = (
+            parameter_count(recipe.architecture, *shape, recipe.size),
+            read_about(self.teacher_folder),
+        )
+        if count < teacher["parameters"] and not self.parameters["allow_smaller"]:
+            raise NsfastError(
+                f"the student has {count:,} parameters, its teacher {teacher['parameters']:,}; make it equal or "
+                "larger, or set allow_smaller"
+            )
 
     def models(self) -> dict[str, Network]:
         """Return every model of the run by name: control, teacher, "student 1", ... with averaged weights."""
@@ -187,6 +228,7 @@ class Session:
         """Write rows to `tables/<name>.csv` and a figure to `figures/<its name>.png`; return the figure to be shown."""
         from nsfast.files import atomic
 
+        self._begin_to_write()
         write_csv(self.folder / "tables" / f"{name}.csv", rows)
         with atomic(self.folder / "figures" / f"{figure[0]}.png") as temporary:
             figure[1].savefig(temporary, format="png", dpi=130)
@@ -194,10 +236,9 @@ class Session:
 
     def finish(self) -> None:
         """Seal the stage: its record is written, and the stages behind it may read what it left."""
-        if self.stage.kind == "analysis":
-            write_json(self.folder / "metrics.json", self.parameters)
         self.records.finish(self.stage, self._fingerprint, time.monotonic() - self._begun)
-        self._lock.release()
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        self._lock.release(force=True)
         if not under_runner():
             print(f"{self.stage.name} is finished: {self.folder}")
 

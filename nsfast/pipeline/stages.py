@@ -20,7 +20,7 @@ OUTPUTS = {
     "balancing": ("selection.parquet", "balance.csv"),
     "student": MODEL,
     "iterate": ("rounds.csv",),
-    "analysis": ("tables/*.csv", "figures/*.png", "metrics.json"),
+    "analysis": ("tables/*.csv", "figures/*.png", "report.html"),
 }
 
 
@@ -101,7 +101,8 @@ def stages_of(profile: Profile) -> list[Stage]:
     students = tuple(s.name for s in stages if s.kind == "student")
     rounds = {"rounds": profile.rounds, **{k: v for k, v in groups["iterate"].items() if k != "rounds"}}
     everything = ("*/model.safetensors", "*/balance.csv", "*/labels/*.parquet", "*/selection.parquet")
-    measured = ("images/truth.npy", *everything)
+    scores = tuple(f"{model}/{file}" for model in ("teacher", "control", "round-*") for file in MODEL[2:])
+    measured = ("images/truth.npy", *everything, *scores)
     stages.append(Stage("iterate", "iterate", rounds, needs=(*students, "control"), consumes=measured))
     analysis = {**groups["analysis"], "seed": stream_seed(profile.seed, "analysis") % 2**31}
     measured = ("images/*.npy", "iterate/rounds.csv", *everything)
@@ -140,9 +141,7 @@ class Records:
         if not path.is_file():
             return {}
         content = read_json(path)
-        if not isinstance(content, dict) or not all(
-            isinstance(e, dict) and "outputs" in e for e in content.values()
-        ):
+        if not isinstance(content, dict) or not all(map(_whole, content.values())):
             raise NsfastError(
                 f"{path} is damaged (not a record of stages); restore it, or delete it to run its stages anew"
             )
@@ -210,3 +209,11 @@ class Records:
             "outputs": self.contents(patterns),
         }
         write_json(self._path(stage), {**self.entries(stage), stage.kind: entry})
+
+
+def _whole(entry: Any) -> bool:
+    """Whether an entry of `stage.json` has what is read of it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("fingerprint"), str):
+        return False
+    outputs = entry.get("outputs")
+    return isinstance(outputs, dict) and isinstance(entry.get("parameters"), dict)

@@ -59,7 +59,8 @@ def pseudo_targets(probabilities: np.ndarray, recipe: Recipe) -> torch.Tensor:
     soft = torch.from_numpy(np.asarray(probabilities, np.float32))
     if recipe.targets == "hard":
         return soft_targets(soft.argmax(1), soft.shape[1], recipe.label_smoothing)
-    soft = soft.clamp(min=0) ** (1 / recipe.temperature)
+    if recipe.temperature != 1:
+        soft = (soft.clamp(min=0).log() / recipe.temperature).softmax(1)
     return soft / soft.sum(1, keepdim=True)
 
 

@@ -229,3 +229,9 @@ def test_a_teacher_that_always_says_the_largest_class_is_at_chance():
 
     with pytest.raises(NsfastError, match=r"no better than chance \(60.0%\)"):
         require_better_than_chance(Constant(0), validation((60, 30, 10)))
+
+
+def test_a_validation_split_too_small_to_tell_warns_and_goes_on():
+    split = validation([2, 2, 0])
+    said = require_better_than_chance(Knows(4), split)
+    assert said.startswith("warning") and "too few" in said

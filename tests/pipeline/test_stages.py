@@ -5,7 +5,9 @@ import json
 import pytest
 
 from nsfast.errors import NsfastError
+from nsfast.files import write_json
 from nsfast.pipeline.profile import resolve
+from nsfast.pipeline.run_folder import _made_from
 from nsfast.pipeline.runner import chosen_stages, plan
 from nsfast.pipeline.stages import Records, matching, stages_of
 
@@ -25,6 +27,7 @@ def pretend(run, profile, changed=()):
     (run / "images").mkdir(parents=True, exist_ok=True)
     for name in ("images.json", "labeled.npy", "unlabeled.npy", "validation.npy", "test.npy"):
         (run / "images" / name).write_text(name)
+    write_json(run / "images" / "made_from.json", {"made_from": _made_from(profile), "files": {}})
     for stage in stages_of(profile):
         folder = run / stage.folder
         (folder / "labels").mkdir(parents=True, exist_ok=True)
@@ -34,7 +37,7 @@ def pretend(run, profile, changed=()):
             "labeling": ["labels/part-00000.parquet", "labeling.json"],
             "balancing": ["selection.parquet", "balance.csv"],
             "iterate": ["rounds.csv"],
-            "analysis": ["metrics.json"],
+            "analysis": ["report.html"],
         }[stage.kind]
         for file in files:
             (folder / file).write_text(f"{stage.name} {file}")
@@ -104,6 +107,12 @@ def test_force_runs_what_it_names(tmp_path, profile):
     assert to_run(tmp_path, profile, force=("student",)) == ["round-1/student", "round-2/student"]
 
 
+def test_other_pictures_run_what_reads_them(tmp_path, profile):
+    pretend(tmp_path, profile)
+    fewer = resolve("digits", ("iterate.rounds=2", "data.labeled_per_class=3"))
+    assert {"teacher", "control", "round-1/labeling", "round-1/student"} <= set(to_run(tmp_path, fewer))
+
+
 def test_equal_content_keeps_what_is_behind_it(tmp_path, profile):
     records = pretend(tmp_path, profile)
     path = tmp_path / "round-1" / "selection.parquet"
@@ -129,7 +138,9 @@ def test_a_changed_output_is_damage_and_is_named(tmp_path, profile):
         records.verify(stage)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"teacher": 3}', '{"teacher": {}}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"teacher": 3}', '{"teacher": {}}', '{"teacher": {"outputs": {}}}', "\x00\xff"]
+)
 def test_a_damaged_record_is_named(tmp_path, profile, content):
     records = pretend(tmp_path, profile)
     path = tmp_path / "teacher" / "stage.json"

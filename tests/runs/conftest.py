@@ -1,5 +1,6 @@
 """One finished tiny run, made by the command line, that the tests of this folder look at and copy."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 TINY = (
     "teacher.epochs=2",
@@ -66,9 +68,15 @@ def quick():
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """A folder with a finished run in runs/digits, and what the command printed."""
-    home = tmp_path_factory.mktemp("finished")
-    done = nsfast("run", "digits", *quick_settings(), cwd=home)
-    return home, done
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared  # one run for all workers
+    home, said = shared / "finished", shared / "finished.json"
+    with FileLock(shared / "finished.lock"):
+        if not said.is_file():
+            home.mkdir()
+            done = nsfast("run", "digits", *quick_settings(), cwd=home)
+            said.write_text(json.dumps([done.stdout, done.stderr]))
+    return home, subprocess.CompletedProcess([], 0, *json.loads(said.read_text()))
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_late_notebook_in_an_empty_folder_runs_what_it_needs_first(papermill, 
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(groups))
     where = ["-r", "run", "runs/tiny", "-r", "profile", "tiny.yaml"]
     papermill(notebook_path("balancing"), tmp_path / "out.ipynb", *where, cwd=tmp_path)
-    run = tmp_path / "runs" / "quick"
+    run = tmp_path / "runs" / "tiny"
     assert (run / "teacher" / "model.safetensors").is_file()
     assert (run / "round-1" / "selection.parquet").is_file()
     assert not (run / "control").exists()

@@ -20,35 +20,43 @@ ALIKE = (
 )
 
 
+KILLED_IN = ("teacher", "round-1/labeling", "round-1/balancing", "round-1/student", "analysis")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_run_killed_five_times_at_random_ends_byte_identical(
+def test_a_run_killed_in_five_stages_ends_byte_identical(
     finished, command, quick, plain_environment, tmp_path
 ):
     draw = random.Random()
     seed = draw.randrange(10**6)
     draw.seed(seed)
     line = [sys.executable, "-m", "nsfast.cli", "run", "digits", *quick]
-    killed = 0
-    while killed < 5:
-        with open(tmp_path / "output", "wb") as output:
-            process = subprocess.Popen(
-                line, cwd=tmp_path, env=plain_environment, stdout=output, stderr=output
-            )
-        time.sleep(draw.uniform(2, 14))
-        if process.poll() is not None:
-            assert process.returncode == 0, (tmp_path / "output").read_text()
-            break  # it was faster than the kills
+    for stage in KILLED_IN:
+        process = subprocess.Popen(
+            line, cwd=tmp_path, env=plain_environment, stdout=subprocess.PIPE, text=True
+        )
+        shown = []
+        for text in process.stdout:
+            shown.append(text)
+            if text.startswith(f"{stage}: started"):
+                break
+        assert shown and shown[-1].startswith(f"{stage}: started"), "".join(shown)
+        time.sleep(draw.uniform(0.5, 6))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        killed += 1
+        process.stdout.close()
     command("run", "digits", *quick, cwd=tmp_path)
-    assert killed >= 2
     for path in ALIKE:
         one, other = ((home / "runs/digits" / path).read_bytes() for home in (finished[0], tmp_path))
         assert hashlib.sha256(one).digest() == hashlib.sha256(other).digest(), (
             f"{path} (kill times of seed {seed})"
         )
+    run = tmp_path / "runs/digits"
+    assert {p.relative_to(run) for p in run.rglob("*.ipynb")} == {
+        p.relative_to(finished[0] / "runs/digits") for p in (finished[0] / "runs/digits").rglob("*.ipynb")
+    }
+    assert not list(run.rglob(".*.tmp")) and not list(run.rglob("checkpoint*"))
     assert "nothing to do" in command("run", "digits", *quick, cwd=tmp_path).stdout
 
 
