@@ -135,20 +135,22 @@ def params(
 def main() -> None:
     """Run the command line; what the user can put right is one line on standard error and exit code 2."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer turns Ctrl-C into exit code 130 and returns it
+        if code == 130:
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
     except (NsfastError, OSError) as error:
         print(f"nsfast: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("nsfast: stopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except typer.Exit as end:
         sys.exit(end.exit_code)
-    except typer.Abort:
-        sys.exit(1)
     except Exception as error:
         if hasattr(error, "format_message"):
-            print(f"nsfast: {error.format_message()}", file=sys.stderr)
+            message = error.format_message()
+            print(message if message.startswith("Usage") else f"nsfast: {message}", file=sys.stderr)
             sys.exit(2)
         raise
 

@@ -1,6 +1,7 @@
 """A run that is killed again and again ends as one that never was."""
 
 import hashlib
+import os
 import random
 import signal
 import subprocess
@@ -78,3 +79,18 @@ def test_a_killed_run_leaves_no_training_behind(quick, plain_environment, tmp_pa
     time.sleep(2)
     assert checkpoint.stat().st_mtime_ns == after, "a killed run left a training behind"
     assert after >= before
+
+
+def test_ctrl_c_ends_a_run_with_one_line_and_leaves_nothing_running(quick, plain_environment, tmp_path):
+    line = [sys.executable, "-m", "nsfast.cli", "run", "digits", *quick, "--until", "teacher"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    process = subprocess.Popen(line, cwd=tmp_path, env=plain_environment, **options)
+    for text in process.stdout:
+        if text.startswith("teacher: started"):
+            break
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip().splitlines() == ["nsfast: stopped; run the same command again to continue"]
+    assert not (tmp_path / "runs/digits/teacher/stage.json").exists()
