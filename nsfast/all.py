@@ -1,8 +1,8 @@
 """Everything a notebook may want: `from nsfast.all import *`. Library code imports from the rooms instead."""
 
-from nsfast.analysis.evaluate import *
+from nsfast.analysis.evaluate import attack_rows, corruption_rows, label_row, model_rows, probabilities_of
 from nsfast.analysis.figures import *
-from nsfast.analysis.metrics import *
+from nsfast.analysis.metrics import calibrated_ece, reliability_table, summary, wilson_interval
 from nsfast.explore.core import ThresholdPreview
 from nsfast.explore.live import ThresholdExplorer
 from nsfast.images import *

@@ -121,12 +121,12 @@ def _prepared(run: Path) -> dict:
 
 def images_stand(run: Path, profile: Profile) -> bool:
     """Whether the prepared pictures are of this profile and of the files that are there now."""
-    prepared = _prepared(run)
-    data = profile.groups["data"]
-    if prepared and data["name"] == "folder" and not Path(data["path"]).is_dir():
+    prepared, data = _prepared(run), profile.groups["data"]
+    same = prepared.get("data") == data and prepared.get("seed") == profile.seed
+    if same and data["name"] == "folder" and not Path(data["path"]).is_dir():
         print(f"{data['path']} is gone; going on with the pictures that were prepared from it")
         return True
-    return bool(prepared) and prepared["made_from"] == _made_from(profile)
+    return same and prepared.get("made_from") == _made_from(profile)
 
 
 def verify_images(run: Path) -> None:
@@ -154,7 +154,8 @@ def prepare_images(run: Path, profile: Profile) -> ImageSet:
         (folder / "made_from.json").unlink(missing_ok=True)
         save_images(images, folder)
         files = {p.name: checksum(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name[0] != "."}
-        write_json(folder / "made_from.json", {"made_from": made_from, "files": files})
+        about = {"made_from": made_from, "data": data, "seed": profile.seed, "files": files}
+        write_json(folder / "made_from.json", about)
         for note in images.notes:
             print(note)
         if images.left_out:

@@ -27,7 +27,13 @@ def pretend(run, profile, changed=()):
     (run / "images").mkdir(parents=True, exist_ok=True)
     for name in ("images.json", "labeled.npy", "unlabeled.npy", "validation.npy", "test.npy"):
         (run / "images" / name).write_text(name)
-    write_json(run / "images" / "made_from.json", {"made_from": _made_from(profile), "files": {}})
+    about = {
+        "made_from": _made_from(profile),
+        "files": {},
+        "data": profile.groups["data"],
+        "seed": profile.seed,
+    }
+    write_json(run / "images" / "made_from.json", about)
     for stage in stages_of(profile):
         folder = run / stage.folder
         (folder / "labels").mkdir(parents=True, exist_ok=True)
