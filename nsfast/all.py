@@ -10,10 +10,12 @@ from nsfast.images.digits import digits
 from nsfast.images.folder import read_folder
 from nsfast.labels import *
 from nsfast.labels.predict import label, predict
-from nsfast.losses import SoftTargetCrossEntropy
+from nsfast.losses import SoftTargetCrossEntropy, SoftTargets, soft_accuracy
 from nsfast.models import build_model
 from nsfast.noise import *
 from nsfast.pipeline import begin
 from nsfast.training import Recipe
+from nsfast.training.average import WeightAverage
+from nsfast.training.batches import JointDL, Pictures, joint_loaders
 from nsfast.training.model_file import load_model, save_model
 from nsfast.training.train import PseudoLabeled, build_learner, train

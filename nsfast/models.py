@@ -26,19 +26,17 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
 
-class Block(nn.Module):
-    """A pre-activation residual block (He et al., arXiv 1603.05027) with stochastic depth on its branch."""
+class SmallBlock(nn.Module):
+    """A pre-activation residual block (He et al., arXiv 1603.05027) with a slot for stochastic depth on its branch."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, drop: float):
+    def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        from timm.layers import DropPath
-
         self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn2, self.conv2 = nn.BatchNorm2d(outputs), nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.shortcut = (
             nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
         )
-        self.drop_path = DropPath(drop)
+        self.drop_path = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.bn1(x).relu()
@@ -51,13 +49,10 @@ class Block(nn.Module):
 class SmallNet(nn.Module):
     """A residual network for pictures of 16 to 64 pixels; `size` scales its width.
 
-    Three stages of two blocks with 8, 16 and 32 channels times `size`. Stochastic depth follows the linear rule over
-    all blocks, `rate * i / N`, and acts only where the shortcut is the identity (released code, and timm).
+    Three stages of two blocks with 8, 16 and 32 channels times `size`.
     """
 
-    def __init__(
-        self, classes: int, channels: int = 1, size: int = 2, dropout: float = 0.0, stochastic_depth=0.0
-    ):
+    def __init__(self, classes: int, channels: int = 1, size: int = 2, dropout: float = 0.0):
         super().__init__()
         widths = [8 * size, 16 * size, 32 * size]
         self.num_classes, self.num_features = classes, widths[-1]
@@ -66,7 +61,7 @@ class SmallNet(nn.Module):
         for stage, width in enumerate(widths):
             for position in range(2):
                 stride = 2 if stage and not position else 1
-                blocks.append(Block(inputs, width, stride, stochastic_depth * len(blocks) / 6))
+                blocks.append(SmallBlock(inputs, width, stride))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(inputs)
@@ -95,7 +90,16 @@ class Network(nn.Module):
         self.normalize, self.body = Normalize(mean, std), body
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(self.normalize(x))
+        x = self.normalize(x)
+        return self.body(x if x.is_cuda else _channels_last(x))
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    """The same pictures with the channels last in memory, where a CPU's convolutions take a fifth less time."""
+    n, channels, height, width = x.shape
+    if channels == 1:  # `contiguous` would leave the strides as they are
+        return x.reshape(n, height, width, 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def build_model(
@@ -104,7 +108,6 @@ def build_model(
     channels: int = 3,
     size: int = 2,
     dropout: float = 0.0,
-    stochastic_depth: float = 0.0,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Network:
@@ -116,16 +119,15 @@ def build_model(
         channels: 1 or 3.
         size: width factor of "small", 1 or more; other names carry their size and ignore it.
         dropout: of the final layer, 0..1.
-        stochastic_depth: drop rate of the last block, linear rule, 0..1.
         mean, std: per channel on a 0..1 scale; 0.5 and 0.5 by default.
 
     Raises:
-        NsfastError: an unknown name (with the nearest valid one), or noise that this network does not take.
+        NsfastError: an unknown name (with the nearest valid one), or a dropout that this network does not take.
     """
     within("size", size, 1)
     mean, std = mean or [0.5] * channels, std or [0.5] * channels
     if architecture == "small":
-        return Network(SmallNet(classes, channels, size, dropout, stochastic_depth), mean, std)
+        return Network(SmallNet(classes, channels, size, dropout), mean, std)
     import timm
 
     if not timm.is_model(architecture):
@@ -133,15 +135,14 @@ def build_model(
         hint = nearest(architecture, names)
         hint = hint if "did you mean" in hint else "; 'small' or any name of timm.list_models() will do"
         raise NsfastError(f"unknown architecture {architecture!r}{hint}")
-    noise = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
-    noise = {name: rate for name, rate in noise.items() if rate}
+    drop_rate = {"drop_rate": dropout} if dropout else {}
     try:
         body = timm.create_model(
-            architecture, pretrained=False, num_classes=classes, in_chans=channels, **noise
+            architecture, pretrained=False, num_classes=classes, in_chans=channels, **drop_rate
         )
     except TypeError as error:
         raise NsfastError(
-            f"architecture {architecture!r} refuses {noise} ({error}); set the refused rate to 0"
+            f"architecture {architecture!r} takes no dropout ({error}); set dropout to 0"
         ) from None
     return Network(body, mean, std)
 

@@ -7,7 +7,14 @@ import torch
 from torch.nn import functional as F
 
 from nsfast.errors import NsfastError
-from nsfast.losses import NORMALISATIONS, SoftTargetCrossEntropy, soft_targets
+from nsfast.losses import (
+    NORMALISATIONS,
+    TARGETS,
+    SoftTargetCrossEntropy,
+    soft_accuracy,
+    soft_targets,
+    training_targets,
+)
 
 LABELED, RATIO, CLASSES = 3, 4, 5
 
@@ -82,10 +89,24 @@ def test_reduction_none_and_sum_give_each_picture_its_own_loss(normalisation):
     logits, target = batch()
     loss = SoftTargetCrossEntropy(normalisation, LABELED)
     loss.reduction = "none"
-    each = loss(logits, target)
+    with torch.no_grad():
+        each = loss(logits, target)
     assert each.shape == (len(logits),) and each.tolist() == pytest.approx(slow(logits, target), rel=1e-5)
     loss.reduction = "sum"
-    assert loss(logits, target).item() == pytest.approx(sum(slow(logits, target)), rel=1e-5)
+    with torch.no_grad():
+        total = loss(logits, target)
+    assert total.item() == pytest.approx(sum(slow(logits, target)), rel=1e-5)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_in_training_the_unreduced_losses_average_to_the_normalised_one(normalisation):
+    """MixUp asks for reduction "none" and takes the mean."""
+    logits, target = batch()
+    loss = SoftTargetCrossEntropy(normalisation, LABELED)
+    whole = loss(logits, target).item()
+    loss.reduction = "none"
+    assert loss(logits, target).mean().item() == pytest.approx(whole, rel=1e-5)
+    assert loss.each.tolist() == pytest.approx(slow(logits, target), rel=1e-5)
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
@@ -133,7 +154,56 @@ def test_an_unknown_normalisation_names_the_nearest():
         SoftTargetCrossEntropy("ofical")
 
 
-def test_the_recipe_knows_the_same_normalisations():
-    from nsfast.training.recipe import LOSS_NORMALISATIONS
+def test_the_recipe_knows_the_same_names():
+    from nsfast.noise.table import SCALES
+    from nsfast.training import batches, recipe
 
-    assert LOSS_NORMALISATIONS == NORMALISATIONS
+    assert recipe.LOSS_NORMALISATIONS == NORMALISATIONS and recipe.TARGETS == TARGETS
+    assert recipe.EPOCH_BY == batches.EPOCH_BY and recipe.SCALES == tuple(SCALES)
+
+
+PROBABILITIES = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25], [0, 1, 0], [0.5, 0.25, 0.25]])
+
+
+def test_soft_pseudo_labels_stay_as_they_are_whatever_the_smoothing():
+    assert torch.equal(training_targets(PROBABILITIES, 3, label_smoothing=0.3), PROBABILITIES)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 0.5, 2, 10])
+def test_a_temperature_raises_to_its_inverse_and_normalises(temperature):
+    target = training_targets(PROBABILITIES, 3, temperature=temperature).tolist()
+    for row, given in zip(target, PROBABILITIES.tolist(), strict=True):
+        raised = [p ** (1 / temperature) for p in given]
+        assert row == pytest.approx([r / sum(raised) for r in raised], abs=1e-6)
+
+
+def test_temperature_is_softmax_of_the_logits_over_it():
+    logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    target = training_targets(logits.softmax(1), 5, temperature=3)
+    assert torch.allclose(target, (logits / 3).softmax(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.1])
+def test_hard_targets_are_the_smoothed_argmax(smoothing):
+    target = training_targets(PROBABILITIES, 3, targets="hard", label_smoothing=smoothing, temperature=5)
+    expected = torch.eye(3)[[0, 0, 1, 0]] * (1 - smoothing) + smoothing / 3
+    assert torch.allclose(target, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+def test_the_labeled_ones_come_first_and_are_smoothed(targets):
+    labels = torch.eye(3)[[2, 0]]
+    target = training_targets(torch.cat([labels, PROBABILITIES]), 3, 2, targets, 2.0, 0.3)
+    assert torch.allclose(target[:2], labels * 0.7 + 0.1)
+    assert torch.equal(target[2:], training_targets(PROBABILITIES, 3, 0, targets, 2.0, 0.3))
+
+
+def test_class_indices_are_labels_throughout():
+    labels = torch.tensor([2, 0])
+    assert torch.equal(training_targets(labels, 3, 0, "hard", 2.0, 0.3), soft_targets(labels, 3, 0.3))
+
+
+def test_accuracy_takes_indices_and_distributions():
+    logits = torch.eye(3)[[0, 1, 2, 0]]
+    assert soft_accuracy(logits, torch.tensor([0, 1, 0, 0])) == 0.75
+    assert soft_accuracy(logits, torch.eye(3)[[0, 1, 0, 0]] * 0.4 + 0.2) == 0.75

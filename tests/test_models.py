@@ -1,9 +1,8 @@
-"""Networks by name: stochastic depth by the linear rule, size, normalisation, errors."""
+"""Networks by name: size, normalisation, dropout, errors."""
 
 import pytest
+import timm
 import torch
-from timm.layers import DropPath
-from torch import nn
 
 from nsfast.errors import NsfastError
 from nsfast.models import Network, SmallNet, build_model, parameter_count
@@ -13,56 +12,10 @@ def pictures(n=6, channels=1, seed=0):
     return torch.rand(n, channels, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("rate", [0.2, 0.6])
-def test_the_drop_rate_of_block_i_of_n_is_rate_times_i_over_n(rate):
-    blocks = SmallNet(3, stochastic_depth=rate).blocks
-    assert [block.drop_path.drop_prob for block in blocks] == pytest.approx([rate * i / 6 for i in range(6)])
-
-
-@pytest.mark.parametrize("rate", [0.2, 0.5])
-def test_timm_s_efficientnet_follows_the_same_rule(rate):
-    with torch.device("meta"):
-        blocks = [
-            b
-            for stage in build_model("efficientnet_b0", 10, stochastic_depth=rate).body.blocks
-            for b in stage
-        ]
-    assert len(blocks) == 16
-    for i, block in enumerate(blocks):
-        drop = block.drop_path.drop_prob if isinstance(block.drop_path, DropPath) else 0
-        assert drop == pytest.approx(rate * i / 16)
-
-
-def test_it_acts_only_where_the_shortcut_is_the_identity():
-    """A certain drop turns such a block into the identity and leaves the others as they are."""
-    net, widths = SmallNet(3, size=1).train(), [8, 8, 8, 16, 16, 32]
-    for i, block in enumerate(net.blocks):
-        x = torch.randn(4, widths[i], 8, 8)
-        block.drop_path.drop_prob = 0.0
-        kept = block(x)
-        block.drop_path.drop_prob = 1.0
-        dropped = block(x)
-        identity = isinstance(block.shortcut, nn.Identity)
-        assert identity == (i in (0, 1, 3, 5))
-        assert torch.equal(dropped, x if identity else kept) and not torch.equal(kept, x)
-
-
-def test_pictures_of_a_batch_are_dropped_one_by_one_and_the_expectation_stands():
-    block = SmallNet(3, size=1, stochastic_depth=0.6).blocks[5].train()  # rate 0.5
-    x = torch.randn(1, 32, 4, 4).repeat(2000, 1, 1, 1)
-    branch = block(x) - x
-    dropped = branch.flatten(1).abs().amax(1) == 0
-    assert abs(dropped.float().mean() - 0.5) < 0.06
-    kept = branch[~dropped]
-    assert torch.allclose(kept, kept[:1].expand_as(kept), atol=1e-5)
-    block.drop_path.drop_prob = 0.0
-    assert torch.allclose(kept[0], 2 * (block(x) - x)[0], atol=1e-4)
-
-
 @pytest.mark.parametrize("architecture", ["small", "test_efficientnet"])
-def test_noise_is_inert_outside_training(architecture):
+def test_dropout_is_inert_outside_training(architecture):
     torch.manual_seed(0)
-    noisy = build_model(architecture, 4, 1, dropout=0.9, stochastic_depth=0.9)
+    noisy = build_model(architecture, 4, 1, dropout=0.9)
     plain = build_model(architecture, 4, 1)
     plain.load_state_dict(noisy.state_dict())
     x = pictures()
@@ -143,8 +96,15 @@ def test_a_wrong_name_or_size_is_named_in_one_short_line(arguments, said):
     assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
 
 
-def test_noise_that_a_network_does_not_take_is_refused_not_dropped():
-    with pytest.raises(
-        NsfastError, match="architecture 'dla34' refuses .*drop_path_rate.*set the refused rate to 0"
-    ):
-        build_model("dla34", 3, stochastic_depth=0.2)
+def test_dropout_that_a_network_does_not_take_is_refused_not_dropped(monkeypatch):
+    make = timm.create_model
+
+    def without_dropout(name, **options):
+        if "drop_rate" in options:
+            raise TypeError("unexpected keyword argument 'drop_rate'")
+        return make(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_dropout)
+    with pytest.raises(NsfastError, match="'test_resnet' takes no dropout .*drop_rate.*set dropout to 0"):
+        build_model("test_resnet", 3, dropout=0.2)
+    build_model("test_resnet", 3)

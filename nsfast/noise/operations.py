@@ -1,168 +1,190 @@
-"""The 14 operations of RandAugment on batches, every picture with its own argument (Cubuk et al., arXiv 1909.13719).
+"""RandAugment's operations on batches of 8-bit pictures, every picture with its own argument.
 
-Pictures are float tensors (n, channels, height, width) on 0..1 that stand for 8-bit pixels; `argument` is (n,).
-Arguments follow the released Noisy Student code (randaugment.py): levels of 10, one-sided enhancement factors, a
-constant translation, one fill value. Arguments that leave their valid range there (posterize above 8 bits, solarize
-above 256) are clamped here, where the original is undefined.
+Pictures are uint8 tensors (n, 1 or 3 channels, height, width) on any device; `argument` is (n,) float64. The results
+are PIL's, as `nsfast.noise.items` computes them: point operations to the grey level but for PIL's single-precision
+rounding, moves exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
-import torch.nn.functional as F
 
 
-def _levels(x: torch.Tensor) -> torch.Tensor:
-    """0..1 floats as 8-bit levels 0..255."""
-    return (x * 255).round().long()
+def _column(argument: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return argument.to(dtype).view(-1, 1, 1, 1)
+
+
+def _cut(x: torch.Tensor) -> torch.Tensor:
+    """Numbers as levels 0..255, cut off and truncated as PIL does; by way of int16, much faster on a CPU."""
+    return x.clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
 def _blend(other: torch.Tensor, x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """other + factor * (x - other), clamped: 0 gives `other`, 1 gives `x`, above 1 goes beyond."""
-    return torch.lerp(other, x, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+    """other + factor * (x - other) as levels: 0 gives `other`, 1 gives `x`, above 1 goes beyond."""
+    return _cut(x.float().sub_(other).mul_(_column(factor, torch.float32)).add_(other))
 
 
 def _grey(x: torch.Tensor) -> torch.Tensor:
-    """ITU-R 601 luma (n, 1, height, width), as PIL converts to "L"."""
+    """ITU-R 601 luma (n, 1, height, width) int32, to the level as PIL converts to "L"."""
     if x.shape[1] == 1:
-        return x
-    return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        return x.int()
+    red, green, blue = x.int().split(1, 1)
+    return (red * 19595).add_(green * 38470).add_(blue * 7471).add_(0x8000) >> 16
+
+
+def _below(x: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+    """255 where a level is below the threshold (n,), else 0; on a CPU much faster than a comparison and `where`."""
+    return ((x.to(torch.int16) - _column(threshold, torch.int16)) >> 15).to(torch.uint8)
 
 
 def auto_contrast(x, argument):
-    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    flat = high - low < 0.5 / 255
-    return torch.where(flat, x, (x - low) / (high - low).clamp(min=1 / 255)).clamp_(0, 1)
+    low, high = (value.double() for value in (x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)))
+    spread = high - low
+    # `255 / spread` would be 255 * (1 / spread), a level off at times
+    scale = torch.full_like(spread, 255).div_(spread)
+    flat = scale.isinf()
+    scale = scale.masked_fill(flat, 1)
+    return _cut((x * scale).sub_((low * scale).masked_fill(flat, 0)))
 
 
 def equalize(x, argument):
     """PIL's histogram equalisation: the cumulated histogram becomes the lookup table, per channel."""
-    n, channels, height, width = x.shape
-    levels = _levels(x).reshape(n * channels, -1)
-    histogram = levels.new_zeros(n * channels, 256).scatter_add_(1, levels, torch.ones_like(levels))
-    last = histogram.gather(1, levels.amax(1, keepdim=True))
-    step = (height * width - last) // 255
-    table = ((histogram.cumsum(1) - histogram + step // 2) // step.clamp(min=1)).clamp_(0, 255)
-    table = torch.where(step == 0, torch.arange(256, device=x.device), table)
-    return (table.gather(1, levels).view_as(x) / 255).to(x.dtype)
+    pixels = x.shape[2] * x.shape[3]
+    levels = x.reshape(-1, pixels).long()
+    one = torch.ones((), dtype=torch.int32, device=x.device).expand_as(levels)
+    histogram = one.new_zeros(len(levels), 256).scatter_add_(1, levels, one)
+    last = histogram.gather(1, x.flatten(2).flatten(0, 1).amax(1, keepdim=True).long())
+    step = (pixels - last) // 255
+    flat = step == 0
+    before = histogram.cumsum(1, dtype=torch.int32).sub_(histogram).double()
+    table = before.add_(step // 2).div_(step.clamp(min=1)).floor_().mul_(~flat)
+    table = _cut(table.add_(torch.arange(256, device=x.device) * flat))
+    return table.gather(1, levels).view_as(x)
 
 
 def invert(x, argument):
-    return 1 - x
+    return ~x
 
 
 def posterize(x, argument):
     """Keep `argument` bits, 0..8."""
-    shift = (8 - argument.long().clamp(0, 8)).view(-1, 1, 1, 1)
-    return (((_levels(x) >> shift) << shift) / 255).to(x.dtype)
+    return x & _column(256 - 2 ** (8 - argument), torch.uint8)
 
 
 def solarize(x, argument):
     """Invert pixels at or above the threshold `argument`, 0..256."""
-    return torch.where(_levels(x) < argument.view(-1, 1, 1, 1), x, 1 - x)
+    return ~x ^ _below(x, argument)
+
+
+def solarize_add(x, argument):
+    """Add `argument`, 0..128, to pixels below 128."""
+    return x + (_below(x, torch.full_like(argument, 128)) & _column(argument, torch.uint8))
 
 
 def color(x, argument):
-    return _blend(_grey(x).expand_as(x), x, argument)
+    return x if x.shape[1] == 1 else _blend(_grey(x).float(), x, argument)
 
 
 def contrast(x, argument):
-    mean = ((_grey(x) * 255).mean((1, 2, 3), keepdim=True) + 0.5).floor() / 255
-    return _blend(mean.expand_as(x), x, argument)
+    mean = (_grey(x).sum((1, 2, 3), keepdim=True).double() / (x.shape[2] * x.shape[3]) + 0.5).floor()
+    return _blend(mean.float(), x, argument)
 
 
 def brightness(x, argument):
-    return _blend(torch.zeros_like(x), x, argument)
+    return _cut(x.float().mul_(_column(argument, torch.float32)))
 
 
 def sharpness(x, argument):
     """Blend with PIL's SMOOTH filter; the outermost pixels stay as they are."""
-    kernel = x.new_tensor([[1, 1, 1], [1, 5, 1], [1, 1, 1]]).div_(13).expand(x.shape[1], 1, 3, 3)
-    smooth = x.clone()
-    smooth[:, :, 1:-1, 1:-1] = (F.conv2d(x, kernel, groups=x.shape[1]) * 255).round() / 255
-    return _blend(smooth, x, argument)
+    width = x.shape[3]
+    # rows one behind the other, so that every sum runs over contiguous memory; what crosses an edge is put back
+    wide = x.flatten(2).to(torch.int16)
+    inside = slice(width + 1, -width - 1)
+    total = (wide[..., :-2] + wide[..., 1:-1]).add_(wide[..., 2:])
+    total = (total[..., : -2 * width] + total[..., width:-width]).add_(total[..., 2 * width :])
+    smooth = total.add_(wide[..., inside], alpha=4).float().div_(13).add_(0.5).floor_()
+    factor = argument.float().view(-1, 1, 1)
+    out = x.clone(memory_format=torch.contiguous_format)  # `flatten` has to be a view of it
+    out.flatten(2)[..., inside] = _cut(wide[..., inside].float().sub_(smooth).mul_(factor).add_(smooth))
+    out[..., 0], out[..., -1] = x[..., 0], x[..., -1]
+    return out
 
 
-def affine(x: torch.Tensor, matrix: torch.Tensor, fill: float) -> torch.Tensor:
-    """Sample each picture at `matrix` (n, 2, 3), which maps output to input pixels about the centre; nearest pixel.
+def cutout(x: torch.Tensor, half: torch.Tensor, centre: torch.Tensor, fill: int) -> torch.Tensor:
+    """Fill a square of `half` pixels (n,) to each side of `centre`, (n, 2) row and column on 0..1."""
+    inside = []
+    for axis, size in enumerate(x.shape[2:]):
+        at = torch.arange(size, device=x.device)
+        middle = (centre[:, axis] * size).floor()
+        inside.append((at >= (middle - half)[:, None]) & (at < (middle + half)[:, None]))
+    box = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return x.masked_fill(box, fill)
 
-    Pixels from outside the picture are `fill`, 0..1.
+
+def move(x: torch.Tensor, matrix: torch.Tensor, fill: int) -> torch.Tensor:
+    """Sample each picture at `matrix` (n, 2, 3) float64, nearest pixel; pixels from outside are `fill`, 0..255.
+
+    A matrix maps an output point to an input point, (column, row) in pixels from the upper left corner, as PIL's
+    `Image.transform` with AFFINE; no point may come from farther away than 32767 pixels.
     """
-    n, _, height, width = x.shape
-    scale = x.new_tensor([[1, height / width, 2 / width], [width / height, 1, 2 / height]])
-    # grid_sample rounds halves to even, which repeats every other pixel; PIL rounds them up
-    to_one_side = matrix.new_tensor([0, 0, 1e-3])
-    grid = F.affine_grid((matrix + to_one_side) * scale, list(x.shape), align_corners=False)
-    return F.grid_sample(x - fill, grid, mode="nearest", align_corners=False) + fill
+    n, channels, height, width = x.shape
+    pixel = x[:, 0].int()
+    for channel in range(1, channels):  # one gather for all channels
+        pixel.add_(x[:, channel].int() << 8 * channel)
+    # a frame of `fill` around the picture, to which all that lies outside is clamped
+    framed = pixel.new_full((n, height + 2, width + 2), fill * sum(256**c for c in range(channels)))
+    framed[:, 1:-1, 1:-1] = pixel
+    # in 65536ths of a pixel, as in PIL: whole numbers, which round alike on every device
+    start = matrix[:, :, 2] + matrix[:, :, 0] * 0.5 + matrix[:, :, 1] * 0.5 + 1
+    fixed = torch.stack([matrix[:, :, 0], matrix[:, :, 1], start]).mul_(65536).add_(0.5).floor_().int()
+    axes = []
+    for axis, size in enumerate((width, height)):
+        along, down, start = fixed[:, :, axis, None]
+        # every coordinate is the sum of a part of its column and one of its row
+        column = along * torch.arange(width, dtype=torch.int32, device=x.device)
+        row = down * torch.arange(height, dtype=torch.int32, device=x.device) + start
+        axes.append((row[:, :, None] + column[:, None, :]).bitwise_right_shift_(16).clamp_(0, size + 1))
+    source = axes[1].mul_(width + 2).add_(axes[0]).view(n, -1).long()
+    pixel = framed.view(n, -1).gather(1, source)
+    planes = [pixel if channel == 0 else pixel >> 8 * channel for channel in range(channels)]
+    return torch.stack([plane.to(torch.uint8) for plane in planes], 1).view_as(x)
 
 
-def _matrix(a, b, c, d, e, f) -> torch.Tensor:
-    return torch.stack([torch.stack([a, b, c], -1), torch.stack([d, e, f], -1)], 1)
+def rotate(degrees, height, width):
+    """Counter-clockwise about the centre."""
+    radians, x, y = np.deg2rad(degrees), width / 2, height / 2
+    cos, sin = np.cos(radians), np.sin(radians)
+    return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
 
 
-def rotate(argument):
-    """Degrees, counter-clockwise."""
-    radians, zero = torch.deg2rad(argument), torch.zeros_like(argument)
-    cos, sin = radians.cos(), radians.sin()
-    return _matrix(cos, -sin, zero, sin, cos, zero)
-
-
-def shear_x(argument):
-    one, zero = torch.ones_like(argument), torch.zeros_like(argument)
-    return _matrix(one, argument, zero, zero, one, zero)
-
-
-def shear_y(argument):
-    one, zero = torch.ones_like(argument), torch.zeros_like(argument)
-    return _matrix(one, zero, zero, argument, one, zero)
-
-
-def translate_x(argument):
-    """Pixels."""
-    one, zero = torch.ones_like(argument), torch.zeros_like(argument)
-    return _matrix(one, zero, argument, zero, one, zero)
-
-
-def translate_y(argument):
-    """Pixels."""
-    one, zero = torch.ones_like(argument), torch.zeros_like(argument)
-    return _matrix(one, zero, zero, zero, one, argument)
-
-
-POINT = {
+POINT: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "AutoContrast": auto_contrast,
     "Equalize": equalize,
     "Invert": invert,
     "Posterize": posterize,
     "Solarize": solarize,
+    "SolarizeAdd": solarize_add,
     "Color": color,
     "Contrast": contrast,
     "Brightness": brightness,
     "Sharpness": sharpness,
 }
-GEOMETRIC = {
+# argument (n,), height, width -> the six coefficients; shears are about the upper left corner, as in TensorFlow and PIL
+MOVES: dict[str, Callable[[np.ndarray, int, int], tuple]] = {
     "Rotate": rotate,
-    "ShearX": shear_x,
-    "ShearY": shear_y,
-    "TranslateX": translate_x,
-    "TranslateY": translate_y,
+    "ShearX": lambda v, height, width: (1, v, 0, 0, 1, 0),
+    "ShearY": lambda v, height, width: (1, 0, 0, v, 1, 0),
+    "TranslateX": lambda v, height, width: (1, 0, v, 0, 1, 0),
+    "TranslateY": lambda v, height, width: (1, 0, 0, 0, 1, v),
 }
 
 
-def argument_at(name: str, magnitude: float, size: int) -> float:
-    """Return the argument of an operation at `magnitude` (levels of 10) for pictures `size` pixels wide.
-
-    At 10 levels, translation is 100 pixels at ImageNet's sizes and size // 8 pixels below 64 pixels, as released.
-    """
-    level = magnitude / 10
-    if name in ("Color", "Contrast", "Brightness", "Sharpness"):
-        return 1.8 * level + 0.1
-    return {
-        "Rotate": 30 * level,
-        "ShearX": 0.3 * level,
-        "ShearY": 0.3 * level,
-        "TranslateX": level * (100 if size >= 64 else size // 8),
-        "TranslateY": level * (100 if size >= 64 else size // 8),
-        "Posterize": min(int(4 * level), 8),
-        "Solarize": min(int(256 * level), 256),
-    }.get(name, 0.0)
+def matrices(name: str, argument: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the matrices (n, 2, 3) float64 of a move with arguments (n,)."""
+    out = np.empty((len(argument), 6))
+    for column, value in enumerate(MOVES[name](argument, height, width)):
+        out[:, column] = value
+    return out.reshape(-1, 2, 3)

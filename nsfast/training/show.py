@@ -9,7 +9,7 @@ from nsfast.images import Split
 from nsfast.noise import rand_augment
 from nsfast.streams import stream_seed
 from nsfast.training.recipe import Recipe
-from nsfast.training.train import PseudoLabeled, build_learner
+from nsfast.training.train import PseudoLabeled, build_learner, rand_augment_options
 
 
 def noised_views(pixels: np.ndarray, recipe: Recipe, views: int = 8) -> np.ndarray:
@@ -21,12 +21,9 @@ def noised_views(pixels: np.ndarray, recipe: Recipe, views: int = 8) -> np.ndarr
     Returns:
         (n * views, height, width, channels) uint8.
     """
-    x = torch.from_numpy(np.repeat(pixels, views, axis=0)).permute(0, 3, 1, 2).float().div_(255)
+    x = torch.from_numpy(np.repeat(pixels, views, axis=0)).permute(0, 3, 1, 2)
     generator = torch.Generator().manual_seed(stream_seed(recipe.seed, "noised views"))
-    x = rand_augment(
-        x, recipe.randaugment_n, recipe.randaugment_m, fill=recipe.randaugment_fill, generator=generator
-    )
-    return x.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return rand_augment(x, **rand_augment_options(recipe), generator=generator).permute(0, 2, 3, 1).numpy()
 
 
 def one_joint_batch(
@@ -36,13 +33,9 @@ def one_joint_batch(
 
     The first `recipe.batch` are the labeled ones.
     """
-    from nsfast.noise.randaugment import RandAugmentTransform
-
     channels = labeled.pixels.shape[3]
     statistics = ([0.5] * channels, [0.5] * channels)
     learner = build_learner(recipe, classes, statistics, labeled, validation, pseudo, torch.device("cpu"))
-    noise = RandAugmentTransform(recipe.randaugment_n, recipe.randaugment_m, fill=recipe.randaugment_fill)
-    learner.dls.train.after_batch.add(noise)
-    x, y = learner.dls.train.one_batch()
+    x, y = learner.rand_augment.one_batch() if recipe.randaugment_n else learner.dls.train.one_batch()
     pixels = x.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
     return pixels.as_subclass(torch.Tensor).numpy(), y.as_subclass(torch.Tensor).numpy()

@@ -16,12 +16,13 @@ from fastai.optimizer import OptimWrapper
 from nsfast.errors import NsfastError
 from nsfast.files import fingerprint
 from nsfast.images import Split
-from nsfast.losses import SoftTargetCrossEntropy, soft_targets
+from nsfast.losses import SoftTargetCrossEntropy, SoftTargets, soft_accuracy, soft_targets
 from nsfast.models import Network, build_model, default_device
-from nsfast.noise import RandAugment
+from nsfast.noise import RandAugment, StochasticDepth
 from nsfast.streams import seed_everything
+from nsfast.training.average import WeightAverage
 from nsfast.training.batches import Pictures, joint_loaders
-from nsfast.training.callbacks import Checkpoint, WeightAverage
+from nsfast.training.checkpoint import Checkpoint
 from nsfast.training.recipe import Recipe
 
 
@@ -49,21 +50,6 @@ class Trained:
     history: list[dict]
 
 
-def accuracy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Share of pictures whose largest logit is at the target class index."""
-    return (logits.argmax(1) == target).float().mean()
-
-
-def pseudo_targets(probabilities: np.ndarray, recipe: Recipe) -> torch.Tensor:
-    """Return the training targets (n, classes) of pseudo-labels: soft at the recipe's temperature, or hard."""
-    soft = torch.from_numpy(np.asarray(probabilities, np.float32))
-    if recipe.targets == "hard":
-        return soft_targets(soft.argmax(1), soft.shape[1], recipe.label_smoothing)
-    if recipe.temperature != 1:
-        soft = (soft.clamp(min=0).log() / recipe.temperature).softmax(1)
-    return soft / soft.sum(1, keepdim=True)
-
-
 def weight_groups(model: torch.nn.Module) -> list[list[torch.nn.Parameter]]:
     """Two parameter groups: weights that decay, and biases and normalisation parameters that do not."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -79,7 +65,7 @@ def build_learner(
     pseudo: PseudoLabeled | None = None,
     device: torch.device | None = None,
 ) -> Learner:
-    """Return the fastai `Learner` of a recipe: network, joint batches, loss, RandAugment; not trained yet.
+    """Return the fastai `Learner` of a recipe: network, joint batches, loss, noise; not trained yet.
 
     Args:
         classes: number of classes.
@@ -88,7 +74,8 @@ def build_learner(
         pseudo: selected pseudo-labeled pictures; needed when `recipe.ratio` is above 0.
 
     Raises:
-        NsfastError: a ratio without pseudo-labels, or pseudo-labels that name another number of classes.
+        NsfastError: a ratio without pseudo-labels, pseudo-labels that name another number of classes, or noise that
+            the network does not take.
     """
     if recipe.ratio and (pseudo is None or not len(pseudo.pixels)):
         raise NsfastError(
@@ -102,10 +89,9 @@ def build_learner(
         labeled.pixels.shape[3],
         recipe.size,
         recipe.dropout,
-        recipe.stochastic_depth,
         *statistics,
     ).to(device)
-    targets = soft_targets(torch.from_numpy(np.asarray(labeled.labels)), classes, recipe.label_smoothing)
+    targets = soft_targets(torch.from_numpy(np.asarray(labeled.labels)), classes)
     pixels, groups = [labeled.pixels], [np.arange(len(labeled)), np.empty(0, np.int64)]
     if recipe.ratio:
         if pseudo.probabilities.shape[1] != classes:
@@ -113,32 +99,53 @@ def build_learner(
                 f"pseudo-labels over {pseudo.probabilities.shape[1]} classes; the pictures have {classes}"
             )
         pixels.append(pseudo.pixels)
-        targets = torch.cat([targets, pseudo_targets(pseudo.probabilities, recipe)])
+        soft = torch.from_numpy(np.asarray(pseudo.probabilities, np.float32))
+        targets = torch.cat([targets, soft / soft.sum(1, keepdim=True)])  # stored in half precision
         groups[1] = np.repeat(np.arange(len(pseudo.pixels)) + len(labeled), pseudo.copies)
     loaders = joint_loaders(
-        Pictures(pixels, targets, split_idx=0),
+        Pictures(pixels, targets, 0, device),
         groups,
-        Pictures([validation.pixels], torch.from_numpy(np.asarray(validation.labels)), split_idx=1),
+        Pictures([validation.pixels], torch.from_numpy(np.asarray(validation.labels)), 1, device),
         labeled=recipe.batch,
         pseudo=recipe.batch * recipe.ratio,
         steps=recipe.steps_per_epoch,
+        epoch_by=recipe.epoch_by,
         device=device,
     )
     return Learner(
         loaders,
         model,
-        loss_func=SoftTargetCrossEntropy(recipe.loss_normalisation, recipe.batch if recipe.ratio else None),
+        loss_func=SoftTargetCrossEntropy(),
         opt_func=partial(OptimWrapper, opt=torch.optim.AdamW, fused=True),
         splitter=weight_groups,
-        metrics=accuracy,
-        cbs=_noise(recipe),
+        metrics=soft_accuracy,
+        cbs=_callbacks(recipe, model),
     )
 
 
-def _noise(recipe: Recipe) -> list:
-    if not recipe.randaugment_n:
-        return []
-    return [RandAugment(recipe.randaugment_n, recipe.randaugment_m, fill=recipe.randaugment_fill)]
+def rand_augment_options(recipe: Recipe) -> dict:
+    """Return what a recipe says of RandAugment, as arguments of its callback and of `rand_augment`."""
+    names = ("n", "m", "scale", "operations", "fill")
+    return {name: getattr(recipe, f"randaugment_{name}") for name in names}
+
+
+def _callbacks(recipe: Recipe, model: Network) -> list:
+    """Loss and noise of a recipe; a network that does not take them is refused here, before anything is trained."""
+    callbacks = [
+        SoftTargets(
+            recipe.batch,
+            recipe.loss_normalisation,
+            recipe.targets,
+            recipe.temperature,
+            recipe.label_smoothing,
+        )
+    ]
+    if recipe.randaugment_n:
+        callbacks.append(RandAugment(**rand_augment_options(recipe)))
+    if recipe.stochastic_depth:
+        callbacks.append(StochasticDepth(recipe.stochastic_depth))
+        callbacks[-1].plan(model)
+    return callbacks
 
 
 def train(
@@ -161,6 +168,7 @@ def train(
         The network with raw and averaged weights, in eval mode on the CPU, and the history.
     """
     learner = build_learner(recipe, classes, statistics, labeled, validation, pseudo)
+    print(learner.dls.train.describe())
     average = WeightAverage(recipe.ema)
     identity = fingerprint(
         {"recipe": recipe.to_dict(), "classes": classes, "statistics": statistics, "inputs": inputs}

@@ -23,7 +23,7 @@ ABOUT = {"teacher": "abc", "round": 1}
 def teacher():
     """A network with all the noise a model can have, left in training mode, with unusual batch-norm statistics."""
     torch.manual_seed(0)
-    model = build_model("small", 3, 1, 1, dropout=0.5, stochastic_depth=0.5, mean=[0.4], std=[0.2]).train()
+    model = build_model("small", 3, 1, 1, dropout=0.5, mean=[0.4], std=[0.2]).train()
     model(torch.rand(32, 1, 8, 8))
     return model
 

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 TINY = (
-    "teacher.epochs=2",
+    "teacher.epochs=4",
     "teacher.steps_per_epoch=40",
     "teacher.ema=0.9",
     "student.ema=0.9",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from nsfast.training.batches import Pictures, ToFloat, joint_loaders
+from nsfast.errors import NsfastError
+from nsfast.training.batches import JointDL, Pictures, ToFloat, joint_loaders
 
 LABELED, PSEUDO = 10, 7
 COPIES = np.array([1, 2, 3, 1, 5, 1, 2])
@@ -114,3 +115,98 @@ def test_pictures_become_floats_on_0_to_1_and_back():
     x, _ = dataset().take(np.arange(17))
     floats = ToFloat().encodes(x)
     assert torch.equal(floats, x.float() / 255) and torch.equal(ToFloat().decodes(floats), x)
+
+
+@pytest.mark.parametrize(("epoch_by", "batches"), [("labeled", 10 // 2), ("pseudo", 15 // 3)])
+def test_an_epoch_is_one_pass_over_the_kind_that_defines_it(epoch_by, batches):
+    groups = [np.arange(LABELED), np.repeat(np.arange(PSEUDO) + LABELED, COPIES)]
+    loader = joint_loaders(dataset(), groups, dataset(1), 2, 3, 0, torch.device("cpu"), epoch_by).train
+    counts = Counter(row for batch in loader for row in rows(batch))
+    assert len(loader) == batches and loader.new().epoch_by == epoch_by
+    if epoch_by == "labeled":
+        assert [counts[i] for i in range(LABELED)] == [1] * LABELED
+    else:
+        assert [counts[LABELED + i] for i in range(PSEUDO)] == COPIES.tolist()
+    assert f"an epoch is {batches} batches of 2 labeled + 3 pseudo-labeled pictures" in loader.describe()
+
+
+def test_an_epoch_that_cannot_be_is_refused_when_the_loader_is_made():
+    groups, cpu = [np.arange(LABELED), np.empty(0, np.int64)], torch.device("cpu")
+    with pytest.raises(NsfastError, match="a batch is to have 4 pseudo pictures, but there are none"):
+        joint_loaders(dataset(), groups, dataset(1), 2, 4, 5, cpu)
+    with pytest.raises(
+        NsfastError, match="epoch_by is 'pseudo', but a batch has no such pictures; give steps"
+    ):
+        joint_loaders(dataset(), groups, dataset(1), 2, 0, 0, cpu, "pseudo")
+    with pytest.raises(NsfastError, match="unknown epoch_by 'label'; did you mean 'labeled'"):
+        joint_loaders(dataset(), groups, dataset(1), 2, 0, 0, cpu, "label")
+
+
+class Rows:
+    """A plain dataset, an item at a time."""
+
+    def __len__(self):
+        return LABELED + PSEUDO
+
+    def __getitem__(self, i):
+        return torch.tensor([float(i)]), i
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_any_dataset_of_fastai_will_do_with_and_without_workers(workers):
+    groups = [np.arange(LABELED), np.repeat(np.arange(PSEUDO) + LABELED, COPIES)]
+    loader = JointDL(
+        Rows(), groups=groups, labeled=2, pseudo=5, steps=6, shuffle=True, num_workers=workers, device="cpu"
+    )
+    batches = [y.tolist() for _, y in loader]
+    assert len(batches) == 6
+    assert all(max(batch[:2]) < LABELED <= min(batch[2:]) and len(batch) == 7 for batch in batches)
+    counts = Counter(sum(batches, []))
+    assert [counts[LABELED + i] for i in range(PSEUDO)] == (2 * COPIES).tolist()
+
+
+@pytest.mark.parametrize(("steps", "processes"), [(7, 2), (9, 4), (1, 2), (8, 2)])
+def test_every_process_gets_whole_batches_of_one_order(monkeypatch, steps, processes):
+    """Two processes' loaders in one, with the broadcast of the first one's order."""
+    import random
+
+    from fastai.distributed import DistributedDL
+
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    loader, seen, orders = loaders(labeled=3, pseudo=6, steps=steps).train, [], []
+    monkeypatch.setattr(
+        DistributedDL, "_broadcast", lambda self, order, rank: orders.append(order) or list(order)
+    )
+    for rank in range(processes):
+        loader.rng = random.Random(5)  # what the broadcast does
+        part = [rows(batch) for batch in DistributedDL(loader, rank, processes)]
+        assert len(part) == max(1, steps // processes)
+        assert all(len(b) == 9 and max(b[:3]) < LABELED <= min(b[3:]) for b in part)
+        seen += part
+    assert sum(seen, []) == list(map(int, orders[0]))
+
+
+def test_a_memory_map_is_read_into_one_tensor(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels)
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    data = Pictures([mapped[:4], mapped[4:]], torch.arange(9), 0)
+    assert data.pixels.dtype == torch.uint8 and (data.pixels.permute(0, 2, 3, 1).numpy() == pixels).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_pictures_and_targets_stay_there():
+    data = Pictures([np.zeros((5, 4, 4, 3), np.uint8)], torch.arange(5), 0, "cuda")
+    x, y = data.take(np.array([3, 1]))
+    assert x.is_cuda and y.is_cuda and y.tolist() == [3, 1]
+
+
+def test_fastai_can_show_one_picture_many_times():
+    loader = loaders().train
+    picture, *_ = loader.show_batch(unique=True, max_n=3, show=False)
+    assert len(picture) == 9 and (picture == picture[:1]).all()
+
+
+def test_as_many_targets_as_pictures_are_needed():
+    with pytest.raises(NsfastError, match="3 targets for 2 pictures; give one each"):
+        Pictures([np.zeros((2, 4, 4, 1), np.uint8)], torch.arange(3), 0)

@@ -116,7 +116,7 @@ def test_a_timm_network_comes_back_too(tmp_path):
 
     torch.manual_seed(0)
     recipe = Recipe(architecture="test_efficientnet", dropout=0.5, stochastic_depth=0.5)
-    network = build_model("test_efficientnet", 2, 3, 1, 0.5, 0.5, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]).eval()
+    network = build_model("test_efficientnet", 2, 3, 1, 0.5, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]).eval()
     save_model(tmp_path, Trained(network, deepcopy(network), []), recipe, ("a", "b"), 32)
     x = torch.from_numpy(np.random.default_rng(0).random((2, 3, 32, 32), np.float32))
     assert torch.equal(load_model(tmp_path)(x), network(x))

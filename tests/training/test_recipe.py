@@ -12,6 +12,8 @@ WRONG = [
     ("weight_decay", -0.1), ("warmup", 0.95), ("label_smoothing", 1.1), ("targets", "soften"), ("temperature", 0),
     ("temperature", float("nan")), ("loss_normalisation", "conkat"), ("dropout", -0.1), ("stochastic_depth", 2),
     ("randaugment_n", 17), ("randaugment_m", 31), ("randaugment_fill", -1), ("ema", 1.5),
+    ("randaugment_scale", "tensorflow"), ("randaugment_operations", "Fog"),
+    ("epoch_by", "label"), ("dropout", 1), ("stochastic_depth", 1),
 ]  # fmt: skip
 
 
@@ -33,3 +35,8 @@ def test_a_recipe_comes_back_from_plain_data_and_ignores_what_is_none_of_it():
     recipe = Recipe(size=3, targets="hard", seed=7)
     data = json.loads(json.dumps(recipe.to_dict()))
     assert Recipe.from_parameters({**data, "threshold": 0.3}) == recipe
+
+
+def test_an_epoch_over_pseudo_labels_needs_some():
+    with pytest.raises(NsfastError, match="epoch_by is 'pseudo' but ratio is 0"):
+        Recipe(epoch_by="pseudo")

@@ -9,9 +9,8 @@ from torch import nn
 from nsfast.errors import NsfastError
 from nsfast.training import Recipe
 from nsfast.training.show import noised_views, one_joint_batch
-from nsfast.training.train import PseudoLabeled, build_learner, pseudo_targets, train, weight_groups
+from nsfast.training.train import PseudoLabeled, build_learner, train, weight_groups
 
-PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25], [0, 1, 0], [0.5, 0.25, 0.25]], np.float16)
 RECIPE = Recipe(size=1, epochs=3, steps_per_epoch=4, batch=4, ratio=2, weight_decay=0.03)
 
 
@@ -21,47 +20,45 @@ def pseudo(tiny, copies=1):
     return PseudoLabeled(tiny.unlabeled.pixels, probabilities, np.full(len(tiny.unlabeled), copies))
 
 
-def test_soft_targets_are_the_teacher_s_distribution():
-    target = pseudo_targets(PROBABILITIES, Recipe())
-    exact = PROBABILITIES.astype(np.float64)
-    assert target.dtype == torch.float32
-    assert torch.allclose(target.double(), torch.from_numpy(exact / exact.sum(1, keepdims=True)), atol=1e-6)
-
-
-@pytest.mark.parametrize("temperature", [0.25, 0.5, 2, 10])
-def test_a_temperature_raises_to_its_inverse_and_normalises(temperature):
-    target = pseudo_targets(PROBABILITIES, Recipe(temperature=temperature)).tolist()
-    for row, given in zip(target, PROBABILITIES.astype(float).tolist(), strict=True):
-        raised = [p ** (1 / temperature) for p in given]
-        assert row == pytest.approx([r / sum(raised) for r in raised], abs=1e-6)
-
-
-def test_temperature_is_softmax_of_the_logits_over_it():
-    logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    target = pseudo_targets(logits.softmax(1).numpy(), Recipe(temperature=3))
-    assert torch.allclose(target.double(), (logits / 3).softmax(1), atol=1e-6)
-
-
-@pytest.mark.parametrize("smoothing", [0, 0.1])
-def test_hard_targets_are_the_smoothed_argmax(smoothing):
-    target = pseudo_targets(PROBABILITIES, Recipe(targets="hard", label_smoothing=smoothing, temperature=5))
-    expected = np.eye(3)[[0, 0, 1, 0]] * (1 - smoothing) + smoothing / 3
-    assert np.allclose(target, expected, atol=1e-6)
-
-
-def test_smoothing_touches_labeled_and_hard_targets_but_no_soft_ones(tiny):
+def test_the_learner_s_targets_are_labels_and_the_teacher_s_whole_distributions(tiny):
     given = pseudo(tiny)
-    for targets in ("soft", "hard"):
-        recipe = Recipe(
-            **{**RECIPE.to_dict(), "targets": targets, "label_smoothing": 0.3, "loss_normalisation": "concat"}
-        )
-        loader = build_learner(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, given).dls.train
-        values = loader.dataset.targets
-        assert torch.allclose(values[:12], torch.eye(3)[tiny.labeled.labels] * 0.7 + 0.1)
-        aim = (
-            given.probabilities if targets == "soft" else np.eye(3)[given.probabilities.argmax(1)] * 0.7 + 0.1
-        )
-        assert np.allclose(values[12:], aim, atol=1e-6)
+    loader = build_learner(RECIPE, 3, tiny.statistics(), tiny.labeled, tiny.validation, given).dls.train
+    values = loader.dataset.targets
+    assert values.dtype == torch.float32 and torch.equal(values[:12], torch.eye(3)[tiny.labeled.labels])
+    assert np.allclose(values[12:], given.probabilities, atol=1e-6)
+
+
+class Seen(Callback):
+    """Keeps the targets and losses of the training batches."""
+
+    order = 80
+
+    def __init__(self):
+        super().__init__()
+        self.targets, self.losses = [], []
+
+    def after_loss(self):
+        if self.training:
+            self.targets.append(self.yb[0].clone())
+            self.losses.append((self.loss_func.normalisation, self.loss_func.labeled))
+
+
+@pytest.mark.parametrize("targets", ["soft", "hard"])
+def test_a_training_sees_what_the_recipe_says_of_its_targets_and_loss(tiny, targets):
+    given, changes = pseudo(tiny), {"targets": targets, "label_smoothing": 0.3, "temperature": 2.0}
+    recipe = Recipe(**{**RECIPE.to_dict(), **changes, "loss_normalisation": "per_stream"})
+    learn = build_learner(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, given)
+    seen = Seen()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(2, 1e-3, cbs=seen)
+    assert seen.losses == [("per_stream", 4)] * 8
+    soft = given.probabilities**0.5
+    hard = np.eye(3)[given.probabilities.argmax(1)] * 0.7 + 0.1
+    aims = torch.from_numpy(soft / soft.sum(1, keepdims=True) if targets == "soft" else hard).float()
+    for batch in seen.targets:
+        assert torch.allclose(batch[:4].sort(1).values, torch.tensor([0.1, 0.1, 0.8]), atol=1e-6)
+        distance = (batch[4:, None] - aims[None]).abs().amax(2).amin(1)
+        assert distance.max() < 1e-5
 
 
 def test_copies_decide_how_often_a_pseudo_label_enters(tiny):
@@ -94,7 +91,7 @@ def rates(monkeypatch):
     from nsfast.training import train as module
 
     seen = Rates()
-    monkeypatch.setattr(module, "_noise", lambda recipe: [seen])
+    monkeypatch.setattr(module, "_callbacks", lambda recipe, model: [seen])
     return seen
 
 
@@ -178,4 +175,22 @@ def test_the_joint_batch_that_is_shown_is_one_of_the_training(tiny):
     x, y = one_joint_batch(RECIPE, tiny.labeled, tiny.validation, pseudo(tiny), 3)
     assert x.shape == (12, 8, 8, 1) and x.dtype == np.uint8 and y.shape == (12, 3)
     assert np.allclose(y.sum(1), 1, atol=1e-5)
-    assert np.allclose(np.sort(y[:4], 1), [0.1 / 3, 0.1 / 3, 0.9 + 0.1 / 3], atol=1e-6)  # labeled ones first
+    assert np.allclose(np.sort(y[:4], 1), [0, 0, 1], atol=1e-6)  # labeled ones first
+
+
+def test_stochastic_depth_on_a_network_without_residual_blocks_is_refused_before_training(tiny):
+    recipe = Recipe(**{**RECIPE.to_dict(), "architecture": "vgg11"})
+    with pytest.raises(NsfastError, match="no residual block that stochastic depth knows; set the rate to 0"):
+        build_learner(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, pseudo(tiny))
+
+
+def test_the_log_says_what_an_epoch_is(tiny, tmp_path, capsys):
+    images = (3, tiny.statistics(), tiny.labeled, tiny.validation, pseudo(tiny, copies=2))
+    recipe = Recipe(**{**RECIPE.to_dict(), "epochs": 1, "steps_per_epoch": 0, "epoch_by": "pseudo"})
+    trained = train(recipe, *images, tmp_path / "c")
+    said = capsys.readouterr().out
+    assert (
+        "an epoch is 15 batches of 4 labeled + 8 pseudo-labeled pictures (one pass over the pseudo pictures)"
+        in said
+    )
+    assert "5 x 12 labeled, 1 x 120 pseudo-labeled" in said and len(trained.history) == 1

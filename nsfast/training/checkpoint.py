@@ -1,10 +1,9 @@
-"""fastai callbacks of a training: the weight average, and a checkpoint from which it continues to the bit."""
+"""A checkpoint of a training, from which it continues to the bit."""
 
 from __future__ import annotations
 
 import json
 import random
-from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -15,50 +14,7 @@ from nsfast.errors import NsfastError
 from nsfast.files import atomic
 from nsfast.progress import Progress
 from nsfast.streams import seed_everything, stream_seed
-
-
-class WeightAverage(Callback):
-    """Exponential moving average of weights and batch-norm statistics; validation runs on it.
-
-    The decay warms up as min(decay, (1 + t) / (10 + t)), TensorFlow's form with `num_updates` (released code).
-
-    Args:
-        decay: 0..1; 0 keeps the average equal to the weights.
-    """
-
-    order = 5
-
-    def __init__(self, decay: float = 0.999):
-        super().__init__()
-        self.decay, self.updates, self.average, self.swapped = decay, 0, None, False
-
-    def before_fit(self):
-        if self.average is None and not hasattr(self.learn, "gather_preds"):
-            self.average = deepcopy(self.learn.model).eval().requires_grad_(False)
-
-    def after_step(self):
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        ours, theirs = self.average.state_dict(), self.learn.model.state_dict()
-        names = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_([ours[n] for n in names], [theirs[n] for n in names], 1 - decay)
-        for name in ours.keys() - set(names):
-            ours[name].copy_(theirs[name])
-
-    def _swap(self):
-        ours, theirs = self.average.state_dict(keep_vars=True), self.learn.model.state_dict(keep_vars=True)
-        for name, value in ours.items():
-            value.data, theirs[name].data = theirs[name].data, value.data
-        self.swapped = not self.swapped
-
-    def before_validate(self):
-        self._swap()
-
-    def after_validate(self):
-        if self.swapped:
-            self._swap()
-
-    after_cancel_epoch = after_cancel_fit = after_validate
+from nsfast.training.average import WeightAverage
 
 
 class Checkpoint(Callback):
@@ -151,7 +107,7 @@ class Checkpoint(Callback):
             kind, _, rest = name.partition(".")
             parts[kind][rest] = value
         self.learn.model.load_state_dict(parts["raw"])
-        self.average.before_fit()
+        self.average.install()
         self.average.average.load_state_dict(parts["ema"])
         self.average.updates, self.history = about["updates"], about["history"]
         state: dict[int, dict] = {}

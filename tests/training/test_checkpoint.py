@@ -1,16 +1,14 @@
-"""The weight average step by step, and a checkpoint from which a training continues to the bit."""
-
-import copy
+"""A checkpoint from which a training continues to the bit."""
 
 import numpy as np
 import pytest
 import torch
-from fastai.callback.core import Callback, CancelEpochException, CancelFitException, CancelValidException
 from safetensors.torch import load_file, save_file
 
 from nsfast.errors import NsfastError
-from nsfast.training import Recipe, callbacks
-from nsfast.training.callbacks import Checkpoint, WeightAverage
+from nsfast.training import Recipe, checkpoint
+from nsfast.training.average import WeightAverage
+from nsfast.training.checkpoint import Checkpoint
 from nsfast.training.train import PseudoLabeled, build_learner, train
 
 RECIPE = Recipe(size=1, epochs=4, steps_per_epoch=3, batch=4, ratio=2, ema=0.6, randaugment_m=3)
@@ -32,89 +30,6 @@ def state(model) -> dict[str, torch.Tensor]:
 
 def equal(a, b) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-class Watch(Callback):
-    """Keeps a copy of raw and averaged weights after every step, and of the weights that validate."""
-
-    order = 6  # right after the average
-
-    def __init__(self, average):
-        super().__init__()
-        self.ema, self.raw, self.averaged, self.validating, self.again = average, [], [], [], []
-
-    def before_fit(self):
-        self.first = state(self.learn.model)
-
-    def after_step(self):
-        self.raw.append(state(self.learn.model))
-        self.averaged.append(state(self.ema.average))
-
-    def before_batch(self):
-        if not self.training:
-            self.validating.append(state(self.learn.model))
-
-    def after_epoch(self):
-        self.again.append(state(self.learn.model))
-
-
-def watched(tiny, decay, epochs=4):
-    average = WeightAverage(decay)
-    watch, learn = Watch(average), learner(tiny)
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(epochs, 1e-2, cbs=[average, watch])
-    return watch
-
-
-def test_the_average_follows_a_slow_reference_step_by_step_buffers_and_warm_up_included(tiny):
-    watch = watched(tiny, 0.5)
-    slow = {name: value.double() for name, value in watch.first.items()}
-    assert len(watch.raw) == 12
-    for step, (raw, averaged) in enumerate(zip(watch.raw, watch.averaged, strict=True), start=1):
-        decay = min(0.5, (1 + step) / (10 + step))  # reaches 0.5 at the eighth step
-        for name in slow:
-            slow[name] = decay * slow[name] + (1 - decay) * raw[name].double()
-            if name.endswith("num_batches_tracked"):
-                assert averaged[name] == raw[name] == step
-            else:
-                assert torch.allclose(averaged[name].double(), slow[name], rtol=1e-4, atol=1e-5), (step, name)
-    moved = [name for name in slow if name.endswith(("running_mean", "running_var"))]
-    assert len(moved) == 26 and all(not torch.equal(watch.first[n], watch.averaged[-1][n]) for n in moved)
-
-
-def test_validation_runs_on_the_averaged_weights_and_training_goes_on_with_the_raw_ones(tiny):
-    watch = watched(tiny, 0.9)
-    for epoch in range(4):
-        last = 3 * epoch + 2
-        assert equal(watch.validating[epoch], watch.averaged[last])
-        assert equal(watch.again[epoch], watch.raw[last])
-        assert not equal(watch.raw[last], watch.averaged[last])
-
-
-def test_without_decay_the_average_is_the_weights(tiny):
-    watch = watched(tiny, 0.0, epochs=1)
-    assert all(equal(raw, averaged) for raw, averaged in zip(watch.raw, watch.averaged, strict=True))
-
-
-class CancelInValidation(Callback):
-    order = 80
-
-    def __init__(self, error):
-        super().__init__()
-        self.error = error
-
-    def before_batch(self):
-        if not self.training:
-            raise self.error
-
-
-@pytest.mark.parametrize("error", [CancelFitException, CancelEpochException, CancelValidException])
-def test_a_cancelled_validation_leaves_the_raw_weights_in_the_model(tiny, error):
-    average = WeightAverage(0.9)
-    watch, learn = Watch(average), learner(tiny)
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(1, 1e-2, cbs=[average, watch, CancelInValidation(error)])
-    assert equal(state(learn.model), watch.raw[-1]) and equal(state(average.average), watch.averaged[-1])
 
 
 class Killed(BaseException):
@@ -193,7 +108,7 @@ def test_forgetting_any_part_of_the_state_would_show(tiny, tmp_path, uninterrupt
     path = tmp_path / "checkpoint.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         if forgotten == "random":
-            patch.setattr(callbacks, "seed_everything", lambda *names: torch.manual_seed(0))
+            patch.setattr(checkpoint, "seed_everything", lambda *names: torch.manual_seed(0))
         with pytest.MonkeyPatch.context() as inner, pytest.raises(Killed):
             kill_after_epoch(inner, 2)
             run(tiny, path)
@@ -253,15 +168,3 @@ def test_a_damaged_checkpoint_is_one_line_that_names_it(tiny, tmp_path, damage):
         and "delete it to train anew" in said
         and "\n" not in said
     )
-
-
-def test_the_average_is_no_part_of_the_model_it_averages(tiny):
-    average, learn = WeightAverage(0.5), learner(tiny)
-    before = copy.deepcopy(state(learn.model))
-    with learn.no_bar(), learn.no_logging():
-        learn.fit(1, 0.0, wd=0.0, cbs=average)
-    ours = {p.data_ptr() for p in average.average.parameters()}
-    assert ours.isdisjoint(p.data_ptr() for p in learn.model.parameters())
-    assert not any(p.requires_grad for p in average.average.parameters()) and not average.average.training
-    names = {n for n, _ in learn.model.named_parameters()}
-    assert all(torch.equal(before[n], state(learn.model)[n]) for n in names)  # learning rate 0 moves nothing
