@@ -33,8 +33,8 @@ lint: $(VENV)/.installed-dev ## check style, import floors and that notebooks ho
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify --keep-id $(wildcard notebooks/*.ipynb)
 
-bench: $(VENV)/.installed ## run the benchmarks
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script; done
+bench: $(VENV)/.installed ## measure the ratios, a few minutes, into benchmarks/RESULTS.md
+	$(BIN)/python benchmarks
 
 lab: $(VENV)/.installed-lab ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks $(ARGS)

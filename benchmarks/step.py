@@ -1,0 +1,35 @@
+"""Throughput of a student's training, as a share of that of a plain PyTorch loop; at least 0.95.
+
+    python benchmarks/step.py
+
+nsfast: the Learner of `nsfast.training.train.build_learner`, fitted with `train`'s schedule and weight decay; batches
+of 16 labeled and 112 pseudo-labeled pictures of 3 x 32 x 32, timm's ResNet-18, fused AdamW. RandAugment, stochastic
+depth, dropout and the weight average are off. The training part of an epoch is clocked, its set-up included and
+validation left out, since the loop has none (`student.Clocked`).
+
+Alternative: `bare.BareLoop`, with the same network, uint8 pictures in memory, rows drawn anew each epoch, soft targets
+smoothed on the labeled pictures, loss, optimizer, parameter groups and schedule. tests/test_benchmarks.py holds both to
+the same weights after an epoch of the same batches.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from bare import BareLoop
+from student import fit, student
+from table import show
+from timing import Result, interleaved, ratios, timed
+
+STEPS = 8
+
+
+def results() -> list[Result]:
+    """Measure; return the lines of the table."""
+    learner = student(STEPS)
+    ours, bare = interleaved(lambda: fit(learner), timed(BareLoop(learner).epoch), rounds=9)
+    return [Result("student step, throughput / plain PyTorch loop", ratios(bare, ours), at_least=0.95)]
+
+
+if __name__ == "__main__":
+    sys.exit(show(results()))
