@@ -27,7 +27,7 @@ def results() -> list[Result]:
     """Measure; return the lines of the table."""
     bare, average = BareLoop(student(STEPS)), WeightAverage()
     average.learn = SimpleNamespace(model=bare.model)
-    average.before_fit()
+    average.install()
     update, step = interleaved(timed(average.after_step, UPDATES), timed(bare.epoch))
     share = ratios(update, step, factor=100 * STEPS / UPDATES)
     return [Result("weight average, time / training step", share, "%", at_most=3)]

@@ -135,7 +135,7 @@ class SoftTargets(WhileTraining):
         self.labeled = labeled
         self.options = {"targets": targets, "temperature": temperature, "label_smoothing": label_smoothing}
         self.loss_of_streams = SoftTargetCrossEntropy(normalisation, labeled or None)
-        self.original, self.sums, self.counts = None, 0, [0, 0]
+        self.original, self.rows = None, []
         self.trained = self.active = False
         self.columns = [
             ValueMetric(partial(self._mean, i), name)
@@ -162,7 +162,7 @@ class SoftTargets(WhileTraining):
         self.learn.metrics = [metric for metric in self.learn.metrics if metric not in self.columns]
 
     def install(self):
-        self.sums, self.counts = 0, [0, 0]
+        self.rows = []
         self.trained = self.active = True
         self.original, self.learn.loss_func = self.learn.loss_func, self.loss_of_streams
 
@@ -177,9 +177,10 @@ class SoftTargets(WhileTraining):
 
     def after_loss(self):
         if self.training and self.labeled:
-            each, n = self.loss_of_streams.each, self.labeled
-            self.sums = self.sums + torch.stack([each[:n].sum(), each[n:].sum()])
-            self.counts = [self.counts[0] + len(each[:n]), self.counts[1] + len(each[n:])]
+            self.rows.append(self.loss_of_streams.each)
 
     def _mean(self, stream: int) -> float | None:
-        return float(self.sums[stream]) / self.counts[stream] if self.counts[stream] else None
+        n = self.labeled
+        rows = [each[n:] if stream else each[:n] for each in self.rows]
+        rows = torch.cat(rows) if rows else torch.empty(0)
+        return float(rows.mean()) if len(rows) else None

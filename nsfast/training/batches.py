@@ -101,7 +101,8 @@ class ToFloat(Transform):
     order = 10
 
     def encodes(self, x: TensorImage):
-        return x.float().div_(255)
+        # as a plain tensor: the operations of a subclass cost several times as much
+        return TensorImage(x.as_subclass(torch.Tensor).float().div_(255))
 
     def decodes(self, x: TensorImage):
         return x.mul(255).round().clamp(0, 255).to(torch.uint8)
