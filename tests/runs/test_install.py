@@ -20,7 +20,7 @@ def test_the_wheel_runs_in_an_empty_folder(tmp_path, quick):
     (wheel,) = (tmp_path / "dist").glob("nsfast-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"nsfast/notebooks/01_teacher.ipynb", "nsfast/notebooks/profiles/digits.yaml"} <= set(names)
-    assert not [name for name in names if "checkpoint" in name or name.startswith("tests/")]
+    assert not [name for name in names if ".ipynb_checkpoints" in name or name.startswith("tests/")]
     run(
         sys.executable,
         "-m",
