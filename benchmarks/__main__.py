@@ -1,4 +1,4 @@
-"""All ratios of the training and its noise: prints the table, writes it into RESULTS.md, exits 1 if one is short.
+"""All ratios of training, noise and pictures: prints the table, writes it into RESULTS.md, exits 1 if one is short.
 
     python benchmarks
 
@@ -15,7 +15,10 @@ from pathlib import Path
 
 from table import RESULTS, show, write
 
-SCRIPTS = ("step", "overhead", "randaugment", "depth", "loading", "average", "epoch")
+SCRIPTS = (
+    *("step", "timm_loop", "overhead", "average"),
+    *("randaugment", "depth", "loading", "decode", "epoch"),
+)
 WORDS = "Processor time of one thread."
 
 

@@ -22,7 +22,8 @@ from fastai.vision.core import PILImage
 from table import show
 from timing import Result, interleaved, ratios, timed
 
-from nsfast.training.batches import JointDL, Pictures, ToFloat
+from nsfast.training.batches import JointDL
+from nsfast.training.pictures import Pictures, ToFloat
 
 LABELED, PSEUDO, STEPS, CLASSES, REPEAT = 16, 112, 32, 10, 20
 

@@ -13,7 +13,7 @@ from fastai.learner import Learner
 
 from nsfast.images import Split
 from nsfast.training import Recipe
-from nsfast.training.train import PseudoLabeled, build_learner
+from nsfast.training.learner import PseudoLabeled, build_learner
 
 LABELED, RATIO, SMOOTHING = 16, 7, 0.1
 RATE, WEIGHT_DECAY, WARMUP = 1e-3, 0.05, 0.1

@@ -16,6 +16,9 @@ from nsfast.noise import *
 from nsfast.pipeline import begin
 from nsfast.training import Recipe
 from nsfast.training.average import WeightAverage
-from nsfast.training.batches import JointDL, Pictures, joint_loaders
+from nsfast.training.batches import JointDL, joint_loaders
+from nsfast.training.checkpoint import Checkpoint
+from nsfast.training.learner import PseudoLabeled, build_learner
 from nsfast.training.model_file import load_model, save_model
-from nsfast.training.train import PseudoLabeled, build_learner, train
+from nsfast.training.pictures import Pictures
+from nsfast.training.train import train

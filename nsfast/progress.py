@@ -25,15 +25,16 @@ class Progress:
         self.path = os.environ.get("NSFAST_PROGRESS")
         self.begun = self.printed = time.monotonic()
 
-    def update(self, done: int, note: str = "") -> None:
-        """Say that `done` of `total` are finished; `note` stands behind the count."""
+    def update(self, done: int, note: str = "", part: float = 0.0) -> None:
+        """Say that `done` of `total` are finished and `part`, 0..1, of the next; `note` stands behind the count."""
         if self.path:
-            write_json(Path(self.path), {"name": self.name, "done": done, "total": self.total, "note": note})
+            state = {"name": self.name, "done": done, "part": part, "total": self.total, "note": note}
+            write_json(Path(self.path), state)
         now = time.monotonic()
         if now - self.printed < self.every and done < self.total:
             return
         self.printed = now
-        rate = (done - self.first) / max(now - self.begun, 1e-9)
-        left = (self.total - done) / rate if rate > 0 else 0.0
+        rate = (done + part - self.first) / max(now - self.begun, 1e-9)
+        left = (self.total - done - part) / rate if rate > 0 else 0.0
         print(f"{self.name} {done}/{self.total}  {left:.0f} s left  {note}".rstrip(), flush=True)
         sys.stdout.flush()

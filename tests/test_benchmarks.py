@@ -1,4 +1,4 @@
-"""The benchmarks' table and gates, and that the loop they compare with does the same work; no time is asserted."""
+"""The benchmarks' table and gates, and that the loops they compare with do the same work; no time is asserted."""
 
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -131,3 +131,89 @@ def test_the_plain_loop_trains_to_the_same_weights_as_the_learner(monkeypatch):
         torch.testing.assert_close(ours, bare)
         assert before.numel() <= 1 or not torch.equal(before, bare)
     assert loop.draw().shape == (6, 16)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+def test_timms_loop_trains_to_the_same_weights_as_the_learner(monkeypatch, tmp_path, optimizer):
+    import torch
+
+    from nsfast.training import Recipe
+    from nsfast.training.average import WeightAverage
+    from nsfast.training.checkpoint import Checkpoint
+
+    against, steps, batch, apart = import_module("timm_loop"), 3, 16, []
+    for seed in range(3):
+        sizes = dict(size=1, steps_per_epoch=steps, batch=batch, optimizer=optimizer, learning_rate=1e-3)
+        # two steps of warm-up, then a stair lower every other step
+        schedule = dict(schedule="staircase", warmup_epochs=0.7, decay_epochs=0.7)
+        recipe = Recipe(**against.NO_NOISE, **schedule, **sizes, seed=seed)
+        learner = against.labeled_learner(recipe, pixels=8, classes=3)
+        loop, clocked = against.TimmLoop(learner, recipe), against.Clocked(recipe, learner)
+        start = torch.nn.utils.parameters_to_vector(loop.model.parameters())
+        average, orders = WeightAverage(recipe.ema), []
+        saver = Checkpoint(tmp_path / f"{seed}.safetensors", {}, recipe.seed, average)
+        loader, draw = learner.dls.train, learner.dls.train.get_idxs
+        monkeypatch.setattr(
+            loader, "get_idxs", lambda orders=orders, draw=draw: orders.append(draw()) or orders[-1]
+        )
+        monkeypatch.setattr(
+            *(loop.loader.loader, "draw"),
+            lambda orders=orders: torch.from_numpy(orders[-1]).view(steps, batch),
+        )
+        for _ in range(2):
+            assert against.fit_labeled(learner, recipe, clocked, average, saver) > 0
+            loop.epoch()
+        assert loop.updates == clocked.step == average.updates == 2 * steps
+        ours, theirs = (
+            torch.nn.utils.parameters_to_vector(model.parameters()) for model in (learner.model, loop.model)
+        )
+        apart.append(((ours - theirs).norm() / (ours - start).norm()).item())
+    # the order of a sum may carry a ReLU over zero, after which AdamW goes another way by a few thousandths
+    assert sorted(apart)[1] < 1e-4
+
+
+def test_the_pictures_to_decode_have_their_size_and_both_sides_crop_each_of_them_once(monkeypatch, tmp_path):
+    from PIL import Image
+
+    decode = import_module("decode")
+    names = decode.write_photographs(tmp_path, 3, decode.LARGE)
+    opened, real = [], Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda *args, **options: opened.append(args[0]) or real(*args, **options)
+    )
+    for name in names:
+        with Image.open(tmp_path / name) as image:
+            assert image.size == decode.LARGE and image.format == "JPEG"
+    for side in (decode.ours, decode.theirs):
+        opened.clear()
+        side(tmp_path, names, 8)()
+        files = [Path(getattr(source, "name", source)).name for source in opened]
+        assert sorted(files) == sorted(names)
+
+
+def test_a_benchmark_of_the_gpu_takes_parts_and_says_so_where_there_is_none(monkeypatch, capsys):
+    import torch
+
+    gpu = import_module("gpu")
+    assert gpu.parts([]) == list(gpu.PARTS) and gpu.parts(["step", "training"]) == ["step", "training"]
+    with pytest.raises(SystemExit):
+        gpu.parts(["trainin"])
+    assert "no part 'trainin'; there are training, labeling" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="torch finds none"):
+        gpu.main(["training"])
+
+
+def test_training_on_a_gpu_is_counted_in_pictures_of_both_sides(monkeypatch):
+    import time
+
+    gpu, timing = import_module("gpu"), import_module("timing")
+    monkeypatch.setattr(gpu, "interleaved", lambda *sides: timing.interleaved(*sides, rounds=1))
+    small = dict(
+        DEVICE="cpu", PIXELS=32, BATCH=4, CLASSES=3, STEPS=2, NETWORK="resnet10t", clock=time.perf_counter
+    )
+    for name, value in small.items():
+        monkeypatch.setattr(gpu, name, value)
+    ratio, ours, bare = gpu.training()
+    assert ratio.rounds == pytest.approx([a / b for a, b in zip(ours.rounds, bare.rounds, strict=True)])
+    assert ratio.at_least == 0.95 and ours.at_least is None

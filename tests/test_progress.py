@@ -20,7 +20,7 @@ def test_the_file_holds_the_last_step(tmp_path, monkeypatch):
     for done in (1, 2):
         progress.update(done, f"note {done}")
         assert read_json(tmp_path / "p" / "progress.json") == {
-            "name": "epoch", "done": done, "total": 3, "note": f"note {done}",
+            "name": "epoch", "done": done, "part": 0.0, "total": 3, "note": f"note {done}",
         }  # fmt: skip
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from nsfast.images.crop import Box, Choice
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # tried whatever the ending says
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def reason(error: Exception) -> str:
@@ -33,6 +46,83 @@ def decode(path: str | Path, size: int, channels: int) -> np.ndarray:
     image = image.crop((left, top, left + short, top + short))
     image = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(image).reshape(size, size, channels)
+
+
+def decode_part(
+    source: str | Path | BinaryIO,
+    size: int,
+    channels: int,
+    choose: Choice,
+    margin: float = 1.0,
+    flip: bool = False,
+) -> np.ndarray:
+    """Return a part of one picture, upright, resized (bicubic, antialiased), transparency on white.
+
+    A JPEG is decoded at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves the part `margin` times as large
+    as it is wanted, if any does.
+
+    Args:
+        source: path, or a file open for reading.
+        size: height and width of what is returned, in pixels.
+        channels: 1 (grey) or 3 (colour).
+        choose: from the upright picture's width and height to the part that is kept.
+        margin: 1 or more.
+        flip: mirror left and right.
+
+    Returns:
+        (size, size, channels) uint8; raises whatever the decoder of a damaged file raises.
+    """
+    turn, scale = 1, 1
+    with Image.open(source, formats=FORMATS) as image:
+        if image.format in ("JPEG", "MPO"):
+            turn = _orientation(image)
+            width, height = image.size
+            box = _stored(choose(*(image.size if turn < 5 else image.size[::-1])), turn, width, height)
+            most = min(box[2] - box[0], box[3] - box[1]) / (margin * size)
+            scale = next((s for s in (8, 4, 2) if s <= most), 1)
+            if scale > 1:  # asked for this size, `draft` takes this scale and no other
+                image.draft(None, (width // scale, height // scale))
+            image.load()
+        else:
+            image.load()
+            image = _upright(image)
+            box = choose(*image.size)
+        # Cut first: what lies outside the part is not seen at its edges, as in the released code and torchvision.
+        left, top, right, bottom = (edge / scale for edge in box)
+        image = image.crop((int(left), int(top), ceil(right), ceil(bottom)))
+        part = (left - int(left), top - int(top), right - int(left), bottom - int(top))
+        image = _plain(image, "L" if channels == 1 else "RGB")
+    image = image.resize((size, size), Image.Resampling.BICUBIC, part, reducing_gap=3.0)
+    if turn in TURNS:
+        image = image.transpose(TURNS[turn])
+    if flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(image).reshape(size, size, channels)
+
+
+def _stored(box: Box, turn: int, width: int, height: int) -> Box:
+    """Return where a box of the upright picture lies in the picture as it is stored, of that width and height."""
+    left, top, right, bottom = box
+    if turn >= 5:
+        left, top, right, bottom = top, left, bottom, right
+    if turn in (2, 3, 7, 8):
+        left, right = width - right, width - left
+    if turn in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
+
+
+def verify(source: str | Path | BinaryIO) -> None:
+    """Open a picture and check what its format lets one check without decoding; raises as the decoder would."""
+    with Image.open(source, formats=FORMATS) as image:
+        image.verify()
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata of a picture that is whole
+        return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:

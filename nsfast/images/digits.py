@@ -14,6 +14,7 @@ import numpy as np
 
 from nsfast.errors import within
 from nsfast.images.image_set import ImageProblem, ImageSet, Split
+from nsfast.images.subsets import spread
 from nsfast.streams import hash_order, numpy_stream
 
 LETTERS = (
@@ -60,8 +61,8 @@ def digits(
 
     quota = {
         "labeled": np.full(10, labeled_per_class),
-        "validation": _spread(validation),
-        "test": _spread(test),
+        "validation": spread(validation, 10),
+        "test": spread(test, 10),
     }
     asked = sum(quota.values())
     short = np.flatnonzero(np.bincount(labels, minlength=10) <= asked)
@@ -107,11 +108,6 @@ def enlarge(pictures: np.ndarray, size: int) -> np.ndarray:
         image = Image.fromarray((picture * 255).round().astype(np.uint8))
         out[i, :, :, 0] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
     return out
-
-
-def _spread(total: int) -> np.ndarray:
-    """Share `total` out over ten classes as evenly as it goes."""
-    return np.full(10, total // 10) + (np.arange(10) < total % 10)
 
 
 @lru_cache(maxsize=1)

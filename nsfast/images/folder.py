@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import os
-import stat
 import unicodedata
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from nsfast.errors import within
-from nsfast.images.decode import decode, reason
-from nsfast.images.image_set import SPLITS, ImageProblem, ImageSet, Split
+from nsfast.errors import choice, within
+from nsfast.images.decode import decode as decode_square
+from nsfast.images.decode import reason
+from nsfast.images.files import PictureFiles
+from nsfast.images.image_set import SPLITS, ImageSet, Split
+from nsfast.images.listing import ENDINGS, File, Listing, describe_files, list_split
+from nsfast.images.problem import ImageProblem
+from nsfast.images.shards import open_shards
 from nsfast.streams import hash_order
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 LAYOUT = "labeled/<class>/*, unlabeled/** and, if you have them, validation/<class>/* and test/<class>/*"
-
-
-class _File(NamedTuple):
-    """One file or unreadable folder; `problem` says why it is no picture, "" where it may be one."""
-
-    id: str
-    path: str
-    size: int = -1
-    modified: int = 0
-    problem: str = ""
-
-    @property
-    def class_name(self) -> str:
-        return self.id.split("/")[1]
-
-
-class _Listing(NamedTuple):
-    """What one split holds: class names, pictures, files that are none, folders; each sorted."""
-
-    classes: list[str]
-    pictures: list[_File]
-    others: list[_File]
-    folders: list[str]
 
 
 def read_folder(
@@ -53,6 +32,7 @@ def read_folder(
     channels: int = 3,
     validation_share: float = 0.1,
     test_share: float = 0.2,
+    decode: str = "now",
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
@@ -69,6 +49,10 @@ def read_folder(
         validation_share: part of each class's labeled pictures, 0..1, but at least one, that is set aside
             where validation/ has no pictures; which ones depends on the seed and the ids of that class alone.
         test_share: the same for test/.
+        decode: "now", all pictures into memory, or "as_needed", each when it is used: for large pictures and for
+            very many. As needed, a folder may hold pictures in .tar shards too (WebDataset's layout: key.jpg and, but
+            for unlabeled pictures, key.cls with the class's name; where it holds a number, classes.txt may
+            name the classes, one a line from 0 on).
         seed: of the choice above.
         progress: called with the number of files read so far and of all that there are.
 
@@ -79,6 +63,7 @@ def read_folder(
     """
     root = _existing(path)
     within("size", size, 1, 4096)
+    kept = choice("data.decode", decode, ("now", "as_needed")) == "as_needed"
     if channels not in (1, 3):
         raise ImageProblem(f"channels is {channels!r}; give 1 (grey) or 3 (colour)")
     shares = {"validation": within("validation_share", validation_share, 0, 1)}
@@ -86,20 +71,25 @@ def read_folder(
     if sum(shares.values()) >= 1:
         raise ImageProblem(f"validation_share + test_share is {sum(shares.values()):g}; it must be below 1")
 
-    listings = {name: _list_split(root, name) for name in SPLITS}
+    listings = {name: list_split(root, name, name != "unlabeled", shards=kept) for name in SPLITS}
+    if kept:
+        names = class_names(root / "classes.txt")
+        listings = {name: open_shards(part, name != "unlabeled", names) for name, part in listings.items()}
     _check_layout(root, listings)
     classes = listings["labeled"].classes
+    index = {name: number for number, name in enumerate(classes)}
     total, done = sum(len(listing.pictures) for listing in listings.values()), count(1)
     advance = (lambda: progress(next(done), total)) if progress else (lambda: None)
     splits: dict[str, Split] = {}
     left_out: list[tuple[str, str]] = []
     for name, listing in listings.items():
-        good, pixels, bad = _decode_all(listing.pictures, size, channels, advance)
+        read = open_all if kept else _decode_all
+        good, pixels, bad = read(listing.pictures, root, size, channels, advance)
         left_out += bad + [(file.id, file.problem) for file in listing.others]
         if bad and not good:
             raise ImageProblem(f"no picture in {root}/{name} can be read; {bad[0][0]}: {bad[0][1]}")
         ids = np.array([file.id for file in good], dtype=str)
-        labels = [classes.index(file.class_name) for file in good] if name != "unlabeled" else None
+        labels = [index[file.class_name] for file in good] if name != "unlabeled" else None
         splits[name] = Split(ids, pixels, labels if labels is None else np.array(labels, np.int64))
         if name == "labeled":
             for lost in sorted(set(classes) - {file.class_name for file in good}):
@@ -127,9 +117,10 @@ def list_folder(path: str | Path) -> list[tuple[str, int, int]]:
         ImageProblem: the folder is missing.
     """
     root = _existing(path)
-    listings = [_list_split(root, name) for name in SPLITS]
+    listings = [list_split(root, name, name != "unlabeled") for name in SPLITS]
     files = [(f.id, f.size, f.modified) for listing in listings for f in listing.pictures + listing.others]
-    return sorted(files + [(f"{folder}/", 0, 0) for listing in listings for folder in listing.folders])
+    folders = [(f"{folder}/", 0, 0) for listing in listings for folder in listing.folders]
+    return sorted(files + folders + describe_files(root, ["classes.txt"]))
 
 
 def _existing(path: str | Path) -> Path:
@@ -139,70 +130,7 @@ def _existing(path: str | Path) -> Path:
     return root
 
 
-def _list_split(root: Path, split: str) -> _Listing:
-    """Walk root/split; links are followed, but a folder that was read already is not read again."""
-    listing = _Listing([], [], [], [])
-    seen, ids = {os.path.realpath(root)}, set()
-    waiting = [split] if (root / split).is_dir() else []
-    for folder in waiting:  # grows while it is read, so that shallow folders come before deep ones
-        real = os.path.realpath(root / folder)
-        try:
-            names = sorted(os.listdir(real), key=lambda name: (_shown(name), name))
-        except OSError as error:
-            listing.others.append(_File(f"{_shown(folder)}/", real, problem=reason(error)))
-            continue
-        if real in seen:
-            listing.others.append(
-                _File(f"{_shown(folder)}/", real, problem="a link to a folder read already")
-            )
-            continue
-        seen.add(real)
-        for name in (name for name in names if not name.startswith(".")):
-            relative = f"{folder}/{name}"
-            if os.path.isdir(root / relative):
-                waiting.append(relative)
-                listing.folders.append(_shown(relative))
-                continue
-            file = _describe(root, relative, in_classes=split != "unlabeled")
-            if file.id in ids:
-                file = file._replace(problem="another file has this name in Unicode's composed form")
-            ids.add(file.id)
-            (listing.others if file.problem else listing.pictures).append(file)
-    if split != "unlabeled":
-        listing.classes.extend({folder.split("/")[1] for folder in listing.folders})
-    for part in listing:
-        part.sort()
-    return listing
-
-
-def _describe(root: Path, relative: str, in_classes: bool) -> _File:
-    """Return what can be said of the file root/relative without opening it."""
-    path, shown = str(root / relative), _shown(relative)
-    ending = os.path.splitext(shown)[1].lower()
-    try:
-        info = os.stat(path)
-    except OSError as error:
-        return _File(shown, path, problem=reason(error))
-    problem = ""
-    if shown != unicodedata.normalize("NFC", relative):
-        problem = "the name is not valid UTF-8"
-    elif ending not in ENDINGS:
-        problem = f"not a picture format: {ending or 'no ending'}"
-    elif not stat.S_ISREG(info.st_mode):
-        problem = "not a regular file"
-    elif in_classes and relative.count("/") < 2:
-        problem = "lies in no class folder"
-    elif not info.st_size:
-        problem = "empty file (0 bytes)"
-    return _File(shown, path, info.st_size, info.st_mtime_ns, problem)
-
-
-def _shown(relative: str) -> str:
-    """Return a path as it is shown and kept: composed, bytes that are not UTF-8 as escapes."""
-    return unicodedata.normalize("NFC", os.fsencode(relative).decode("utf-8", "backslashreplace"))
-
-
-def _check_layout(root: Path, listings: dict[str, _Listing]) -> None:
+def _check_layout(root: Path, listings: dict[str, Listing]) -> None:
     """Raise `ImageProblem` for everything that can be known before a picture is decoded."""
     labeled = listings["labeled"]
     if not (root / "labeled").is_dir():
@@ -243,18 +171,50 @@ def _set_aside(labeled: Split, classes: list[str], shares: dict[str, float], see
         purpose[members[: sizes.get("validation", 0)]] = "validation"
         purpose[members[n - sizes.get("test", 0) :]] = "test"
     rows = {split: np.flatnonzero(purpose == split) for split in ("labeled", *shares)}
-    return {split: Split(labeled.ids[r], labeled.pixels[r], labeled.labels[r]) for split, r in rows.items()}
+    return {split: labeled.take(r) for split, r in rows.items()}
+
+
+def class_names(path: Path) -> list[str] | None:
+    """Return the lines of a file that names the classes, or None where there is no such file."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines() if path.is_file() else None
+    except UnicodeDecodeError:
+        raise ImageProblem(f"{path} is no UTF-8 text; give one class name a line") from None
+
+
+def open_all(
+    files: list[File],
+    root: Path,
+    size: int,
+    channels: int,
+    advance: Callable[[], None] = lambda: None,
+    look: bool = True,
+) -> tuple[list[File], PictureFiles, list[tuple[str, str]]]:
+    """Return the files that can be opened, the pictures that they are, and (id, reason) of the others.
+
+    Without `look` none is opened, and all are taken for pictures.
+    """
+    prefix = os.path.join(str(root), "")
+    paths = [file.path.removeprefix(prefix) for file in files]
+    where = [np.array([getattr(file, name) for file in files], np.int64) for name in ("offset", "size")]
+    inside = any(file.offset >= 0 for file in files)
+    pictures = PictureFiles(root, paths, size, channels, *(where if inside else (None, None)))
+    problems = pictures.problems(advance) if look else {}
+    if not problems:
+        return files, pictures, []
+    rows = np.array([row for row in range(len(files)) if row not in problems], np.int64)
+    return [files[r] for r in rows], pictures.take(rows), [(files[r].id, why) for r, why in problems.items()]
 
 
 def _decode_all(
-    files: list[_File], size: int, channels: int, advance: Callable[[], None]
-) -> tuple[list[_File], np.ndarray, list[tuple[str, str]]]:
+    files: list[File], root: Path, size: int, channels: int, advance: Callable[[], None]
+) -> tuple[list[File], np.ndarray, list[tuple[str, str]]]:
     """Return the files that can be read, their pixels, and (id, reason) of the others; each in order."""
     pixels = np.empty((len(files), size, size, channels), np.uint8)
 
     def fill(row: int) -> str:
         try:
-            pixels[row] = decode(files[row].path, size, channels)
+            pixels[row] = decode_square(files[row].path, size, channels)
         except Exception as error:  # decoders of damaged files raise nearly everything
             return reason(error)
         return ""

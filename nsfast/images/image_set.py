@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nsfast.errors import NsfastError
 from nsfast.files import atomic, read_csv, read_json, write_csv, write_json
+from nsfast.images.files import PictureFiles, load_files, save_files
+from nsfast.images.problem import ImageProblem
+from nsfast.streams import numpy_stream
 
 SPLITS = ("labeled", "unlabeled", "validation", "test")
-
-
-class ImageProblem(NsfastError):
-    """The pictures do not make an image set; one line says what is missing and where."""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation per channel on a 0..1 scale, as released (task_info.py)."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Split:
 
     Args:
         ids: (n,) strings, unique within the image set and the same on every machine.
-        pixels: (n, height, width, channels) uint8; may be a read-only memory map.
+        pixels: (n, height, width, channels) uint8; may be a read-only memory map, or files that are decoded as needed.
         labels: (n,) int64 class indices, or None where nothing is known (unlabeled pictures).
     """
 
     ids: np.ndarray
-    pixels: np.ndarray
+    pixels: np.ndarray | PictureFiles
     labels: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -46,13 +46,19 @@ class Split:
                     f"{len(array)} {name} for {len(self.ids)} ids; give one of each per picture"
                 )
 
+    def take(self, rows: np.ndarray) -> Split:
+        """Return these pictures, in this order; of files none is decoded."""
+        pixels = self.pixels.take(rows) if isinstance(self.pixels, PictureFiles) else self.pixels[rows]
+        return Split(self.ids[rows], pixels, None if self.labels is None else self.labels[rows])
+
 
 @dataclass(frozen=True)
 class ImageSet:
     """Four splits of pictures that share classes, channels and size.
 
     `truth` is the class of each unlabeled picture where it happens to be known, -1 for a picture of no class. It is
-    used by measurement alone: training and selection are given a `Split`, which does not have it.
+    used by measurement alone: training and selection are given a `Split`, which does not have it. `normalisation` is
+    mean and standard deviation per channel on a 0..1 scale where the set has published ones.
 
     Raises:
         ImageProblem: fewer than 2 classes or a name twice, a class with no labeled picture, a label outside the
@@ -68,6 +74,7 @@ class ImageSet:
     truth: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = field(default=())
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self):
         n = len(self.classes)
@@ -113,6 +120,11 @@ class ImageSet:
             raise ImageProblem(
                 f"{len(self.truth)} truths for {len(self.unlabeled)} unlabeled pictures; give one each"
             )
+        if self.normalisation is not None and {len(part) for part in self.normalisation} != {self.channels}:
+            raise ImageProblem(
+                f"the normalisation of {self.name!r} is {self.normalisation}; "
+                f"give mean and deviation of {self.channels} channel(s)"
+            )
 
     @property
     def channels(self) -> int:
@@ -125,20 +137,43 @@ class ImageSet:
         return self.labeled.pixels.shape[1]
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Return mean and standard deviation per channel of the labeled and unlabeled pictures, on a 0..1 scale."""
+        """Return mean and standard deviation per channel of the labeled and unlabeled pictures, on a 0..1 scale.
+
+        Published ones are taken where the set has them. Of colour pictures that stay in their files they are
+        ImageNet's, as released; of grey ones they come from a thousand pictures drawn once and for all.
+        """
+        splits = (self.labeled.pixels, self.unlabeled.pixels)
+        if self.normalisation is None and any(isinstance(pixels, PictureFiles) for pixels in splits):
+            if self.channels == 1:
+                splits = _sample(splits)
+            else:
+                return [*IMAGENET[0]], [*IMAGENET[1]]
+        elif self.normalisation is not None:
+            return [*self.normalisation[0]], [*self.normalisation[1]]
         count, total, squares = 0, 0.0, 0.0
-        for split in (self.labeled, self.unlabeled):
-            for start in range(0, len(split), 4096):
-                block = split.pixels[start : start + 4096].reshape(-1, self.channels).astype(np.float64) / 255
+        for pixels in splits:
+            for start in range(0, len(pixels), 4096):
+                block = pixels[start : start + 4096].reshape(-1, self.channels).astype(np.float64) / 255
                 count, total, squares = count + len(block), total + block.sum(0), squares + (block**2).sum(0)
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
         return mean.round(6).tolist(), np.maximum(deviation, 1e-3).round(6).tolist()
 
 
+def _sample(splits: tuple, count: int = 1000) -> list[np.ndarray]:
+    """Decode at most `count` of the pictures, always the same ones; return those of each split."""
+    total = sum(map(len, splits))
+    rows = np.sort(
+        numpy_stream(0, "statistics").choice(total, size=min(count, total), replace=False, shuffle=False)
+    )
+    first, second = splits
+    return [first[rows[rows < len(first)]], second[rows[rows >= len(first)] - len(first)]]
+
+
 def save_images(image_set: ImageSet, folder: str | Path) -> None:
     """Write an image set to `folder`: `images.json`, and `<split>.npy`, `.ids.npy` and `.labels.npy` of each split.
 
+    Of pictures that stay in their files `<split>.files.parquet` says where they are instead of `<split>.npy`.
     `truth.npy`, `notes.json` and `left_out.csv` (path, reason) stand apart, since training does not read them.
     """
     folder = Path(folder)
@@ -149,7 +184,13 @@ def save_images(image_set: ImageSet, folder: str | Path) -> None:
 
     for name in SPLITS:
         split: Split = getattr(image_set, name)
-        save(name, split.pixels)
+        files = isinstance(split.pixels, PictureFiles)
+        (folder / (f"{name}.npy" if files else f"{name}.files.parquet")).unlink(missing_ok=True)
+        if files:
+            with atomic(folder / f"{name}.files.parquet") as temporary:
+                save_files(temporary, split.pixels)
+        else:
+            save(name, split.pixels)
         save(f"{name}.ids", split.ids.astype(str))
         (folder / f"{name}.labels.npy").unlink(missing_ok=True)
         if split.labels is not None:
@@ -157,7 +198,10 @@ def save_images(image_set: ImageSet, folder: str | Path) -> None:
     (folder / "truth.npy").unlink(missing_ok=True)
     if image_set.truth is not None:
         save("truth", image_set.truth.astype(np.int64))
-    write_json(folder / "images.json", {"name": image_set.name, "classes": list(image_set.classes)})
+    about = {"name": image_set.name, "classes": list(image_set.classes)}
+    if image_set.normalisation is not None:
+        about["normalisation"] = [list(part) for part in image_set.normalisation]
+    write_json(folder / "images.json", about)
     write_json(folder / "notes.json", list(image_set.notes))
     write_csv(
         folder / "left_out.csv", [{"path": p, "reason": r} for p, r in image_set.left_out], ["path", "reason"]
@@ -165,7 +209,7 @@ def save_images(image_set: ImageSet, folder: str | Path) -> None:
 
 
 def load_images(folder: str | Path) -> ImageSet:
-    """Read what `save_images` wrote; pixels are memory-mapped.
+    """Read what `save_images` wrote; pixels are memory-mapped, or decoded from their files as needed.
 
     Raises:
         ImageProblem: a file is missing or damaged, naming it.
@@ -190,8 +234,18 @@ def load_images(folder: str | Path) -> ImageSet:
                 f"{path} is damaged ({error}); delete {folder} to have it made again"
             ) from None
 
+    def pictures(name: str) -> np.ndarray | PictureFiles:
+        path = folder / f"{name}.files.parquet"
+        if not path.is_file():
+            return load(name, mapped=True)
+        try:
+            return load_files(path)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            said = " ".join(str(error).split())
+            raise ImageProblem(f"{path} is damaged ({said}); delete {folder} to have it made again") from None
+
     splits = {
-        name: Split(load(f"{name}.ids"), load(name, mapped=True), load(f"{name}.labels", optional=True))
+        name: Split(load(f"{name}.ids"), pictures(name), load(f"{name}.labels", optional=True))
         for name in SPLITS
     }
     try:
@@ -202,6 +256,13 @@ def load_images(folder: str | Path) -> ImageSet:
             f"notes.json or left_out.csv of {folder} is damaged ({error}); delete the folder to have it made again"
         ) from None
     truth = load("truth", optional=True)
+    own = about.get("normalisation")
     return ImageSet(
-        about["name"], tuple(about["classes"]), **splits, truth=truth, notes=notes, left_out=left_out
+        about["name"],
+        tuple(about["classes"]),
+        **splits,
+        truth=truth,
+        notes=notes,
+        left_out=left_out,
+        normalisation=own and (tuple(own[0]), tuple(own[1])),
     )

@@ -14,20 +14,31 @@ from nsfast.labels.table import LabelTable, read_labels, read_shard, shard_name,
 from nsfast.progress import Progress
 
 
-def predict(model: nn.Module, pixels: np.ndarray, batch: int = 256) -> torch.Tensor:
+def predict(model: nn.Module, pixels: np.ndarray, batch: int = 256, compile: bool = False) -> torch.Tensor:
     """Return logits (n, classes) float32 of uint8 pixels (n, height, width, channels).
 
     The model runs in eval mode (no dropout, no stochastic depth, batch-norm statistics fixed), without any noise on
-    the pictures; its mode is put back afterwards.
+    the pictures; its mode is put back afterwards. Pictures kept as files are decoded at the network's own resolution.
+
+    Args:
+        batch: pictures in a forward pass.
+        compile: compile the network first (torch.compile); the last batch is filled up, so that it is done once.
     """
+    if hasattr(pixels, "at") and getattr(model, "pixels", None):
+        pixels = pixels.at(model.pixels)
     device, modes = next(model.parameters()).device, [(m, m.training) for m in model.modules()]
     model.eval()
+    forward = torch.compile(model, dynamic=False) if compile else model
     out = []
     try:
         with torch.inference_mode():
             for start in range(0, len(pixels), batch):
-                x = torch.from_numpy(np.array(pixels[start : start + batch])).to(device)
-                out.append(model(x.permute(0, 3, 1, 2).float().div_(255)).float().cpu())
+                x = torch.from_numpy(np.array(pixels[start : start + batch]))
+                count = len(x)
+                if compile and count < batch:
+                    x = torch.cat([x, x[:1].expand(batch - count, *x.shape[1:])])
+                x = x.to(device).permute(0, 3, 1, 2).float().div_(255)
+                out.append(forward(x)[:count].float().cpu())
     finally:
         for module, training in modes:
             module.training = training
@@ -69,6 +80,7 @@ def label(
     about: dict[str, str],
     batch: int = 256,
     shard: int = 65536,
+    compile: bool = False,
 ) -> LabelTable:
     """Label pictures with a teacher and write Parquet shards; shards that this teacher has finished are kept.
 
@@ -80,6 +92,7 @@ def label(
         about: who labels: at least the teacher's fingerprint and the round; another `about` labels anew.
         batch: pictures in a forward pass.
         shard: pictures in a file.
+        compile: see `predict`.
 
     Returns:
         The whole table, as read back from the shards.
@@ -93,10 +106,18 @@ def label(
         ids = images.ids[start : start + shard]
         path = folder / shard_name(number)
         if not (path.is_file() and _finished(path, ids, classes, about)):
-            probabilities = predict(model, images.pixels[start : start + shard], batch).softmax(1).numpy()
+            probabilities = predict(model, part(images.pixels, start, start + shard), batch, compile)
+            probabilities = probabilities.softmax(1).numpy()
             write_shard(path, ids, probabilities, classes, about)
         progress.update(start + len(ids))
     return read_labels(folder)
+
+
+def part(pixels, start: int, end: int):
+    """Some pictures in a row, without decoding those that are kept as files."""
+    if hasattr(pixels, "crops"):
+        return pixels.take(np.arange(start, min(end, len(pixels))))
+    return pixels[start:end]
 
 
 def _finished(path: Path, ids: np.ndarray, classes: tuple[str, ...], about: dict[str, str]) -> bool:

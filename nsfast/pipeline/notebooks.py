@@ -27,6 +27,9 @@ COMMON = (
     "folder",
 )  # parameters that say where, not what: no part of a fingerprint
 
+# parameters that say how, not what: any number of processes makes the same, but for the rounding of sums
+HOW = ("workers", "num_processes", "engine", "checkpoint_minutes", "compile")
+
 
 @dataclass(frozen=True)
 class Parameter:

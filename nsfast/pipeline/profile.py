@@ -9,11 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nsfast.errors import NsfastError, nearest, within
+from nsfast.errors import NsfastError, choice, nearest, within
 from nsfast.pipeline.notebooks import COMMON, NOTEBOOKS, Parameter, declared_parameters, notebooks_folder
 
 GROUPS = ("data", "control", *NOTEBOOKS)
 TOP = {"seed": 0, "threads": 1, "jobs": 1}  # what belongs to the run and to no stage
+ENGINES = ("local", "ray")
 PER_ROUND = (
     "architecture",
     "size",
@@ -60,7 +61,9 @@ class Profile:
         It never has fewer epochs, steps or pictures in a step: the control must not lose for want of training.
         """
         names = set(declared_parameters("teacher"))
-        last = {name: value for name, value in self.student(self.rounds).items() if name in names}
+        last = {name: value for name, value in self.student(self.rounds).items() if name in names - {"start"}}
+        if self.student(self.rounds)["order"] == "pretrain":
+            last["epochs"] *= 2  # it trains twice: on pseudo-labels, then on labels
         chosen = {**self.groups["teacher"], **last, **self.groups["control"]}
         return {
             **chosen,
@@ -78,19 +81,11 @@ class Profile:
         }
 
 
-def readers() -> dict[str, Callable]:
-    """Return the functions that make image sets, by the name that `data.name` gives."""
-    from nsfast.images.digits import digits
-    from nsfast.images.folder import read_folder
-
-    return {"digits": digits, "folder": read_folder}
-
-
 def data_parameters(name: str) -> dict[str, Parameter]:
     """Return the parameters of an image set: those of the function that makes it."""
-    found = readers().get(name) if isinstance(name, str) else None
-    if found is None:
-        raise NsfastError(f"unknown data.name {name!r}{nearest(str(name), readers())}")
+    from nsfast.images.readers import READERS
+
+    found = READERS[choice("data.name", name if isinstance(name, str) else str(name), READERS)]
     parameters = {"name": Parameter("name", "str", name, "which image set")}
     for argument in inspect.signature(found).parameters.values():
         if argument.name not in ("seed", "progress"):
@@ -215,10 +210,14 @@ def resolve(name_or_path: str, settings: tuple[str, ...] = (), seed: int | None 
         chosen = {key: typed(group, valid[key], value) for key, value in given.items()}
         defaults = {} if group == "control" else {key: parameter.default for key, parameter in valid.items()}
         groups[group] = {**defaults, **chosen}
-    if data == "folder":
-        if not groups["data"]["path"]:
-            raise NsfastError("data.path is not set; give the folder of your pictures: --set data.path=DIR")
-        groups["data"]["path"] = str(Path(groups["data"]["path"]).resolve())
+    if data == "folder" and not groups["data"]["path"]:
+        raise NsfastError("data.path is not set; give the folder of your pictures: --set data.path=DIR")
+    for key in ("path", "unlabeled"):
+        if isinstance(given := groups["data"].get(key), str) and given:
+            groups["data"][key] = str(Path(given).expanduser().resolve())
+    for group in ("teacher", "control", "student"):
+        if str(start := groups[group].get("start", "")).endswith(".safetensors"):
+            groups[group]["start"] = str(Path(start).expanduser().resolve())
     if seed is not None:
         top["seed"] = within("seed", seed, 0)
     profile = Profile(name, **top, groups=groups)
@@ -262,10 +261,23 @@ def _check(profile: Profile) -> None:
             raise NsfastError(f"{group}: {error}") from None
 
     checked("iterate", within, "rounds", profile.rounds, 1)
-    checked("teacher", Recipe.from_parameters, profile.groups["teacher"])
-    for number in range(1, profile.rounds + 1):
-        checked(f"student of round {number}", Recipe.from_parameters, profile.student(number))
-    checked("control", Recipe.from_parameters, profile.control())
+    trainings = {"teacher": profile.groups["teacher"], "control": profile.control()}
+    trainings |= {f"student of round {n}": profile.student(n) for n in range(1, profile.rounds + 1)}
+    for who, parameters in trainings.items():
+        checked(who, within, "num_processes", parameters["num_processes"], 1)
+        checked(who, within, "workers", parameters["workers"], 0)
+        checked(who, within, "checkpoint_minutes", parameters["checkpoint_minutes"], 0)
+        checked(who, choice, "engine", parameters["engine"], ENGINES)
+        checked(who, lambda p: Recipe.from_parameters(p).per_part(p["num_processes"]), parameters)
+        if parameters["start"] == "teacher" and not who.startswith("student"):
+            raise NsfastError(f"{who}: start is 'teacher', but only a student has one; set it to 'scratch'")
+    last = profile.student(profile.rounds)
+    unknown = last["epoch_by"] == "pseudo" and not last["steps_per_epoch"]
+    if unknown and not profile.groups["control"].get("steps_per_epoch"):
+        raise NsfastError(
+            "student.epoch_by is 'pseudo', so how long the control must train to match it is not known before "
+            "labeling; set control.steps_per_epoch"
+        )
     balancing = profile.groups["balancing"]
     checked("balancing", check_selection, balancing["threshold"], balancing["per_class"], balancing["method"])
     for name in ("batch_size", "shard_size"):

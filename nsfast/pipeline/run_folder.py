@@ -14,7 +14,8 @@ import nsfast
 from nsfast.errors import NsfastError
 from nsfast.files import checksum, fingerprint, read_json, write_json, write_text
 from nsfast.images import ImageSet, load_images, save_images
-from nsfast.pipeline.profile import Profile, readers, resolve
+from nsfast.images.readers import READERS, listing
+from nsfast.pipeline.profile import Profile, resolve
 
 
 def find_run(run: str | Path) -> Path:
@@ -103,10 +104,8 @@ def _made_from(profile: Profile) -> str:
     """Fingerprint of what the image set is made from: parameters, seed, and the files of a folder."""
     data = profile.groups["data"]
     identity: dict[str, Any] = {"data": data, "seed": profile.seed, "version": nsfast.__version__}
-    if data["name"] == "folder":
-        from nsfast.images.folder import list_folder
-
-        identity["files"] = list_folder(data["path"])
+    if files := listing(data["name"], data):
+        identity["files"] = files
     return fingerprint(identity)
 
 
@@ -123,7 +122,8 @@ def images_stand(run: Path, profile: Profile) -> bool:
     """Whether the prepared pictures are of this profile and of the files that are there now."""
     prepared, data = _prepared(run), profile.groups["data"]
     same = prepared.get("data") == data and prepared.get("seed") == profile.seed
-    if same and data["name"] == "folder" and not Path(data["path"]).is_dir():
+    gone = "path" in data and not Path(data["path"]).is_dir()
+    if same and gone and not any((run / "images").glob("*.parquet")):
         print(f"{data['path']} is gone; going on with the pictures that were prepared from it")
         return True
     return same and prepared.get("made_from") == _made_from(profile)
@@ -150,7 +150,7 @@ def prepare_images(run: Path, profile: Profile) -> ImageSet:
         remove_leftovers(folder)
         made_from = _made_from(profile)
         arguments = {name: value for name, value in data.items() if name != "name"}
-        images = readers()[data["name"]](**arguments, seed=profile.seed)
+        images = READERS[data["name"]](**arguments, seed=profile.seed)
         (folder / "made_from.json").unlink(missing_ok=True)
         save_images(images, folder)
         files = {p.name: checksum(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name[0] != "."}

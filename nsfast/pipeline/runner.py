@@ -30,8 +30,11 @@ from nsfast.pipeline.terminal import Display
 def chosen_stages(profile: Profile, until: str | None) -> list[Stage]:
     """Return the stages of a run up to the first one that `until` names; all by default.
 
-    A stage that the named one does not need, such as the control, is left out.
+    A stage that the named one does not need, such as the control, is left out; "images" leaves out all, so that the
+    pictures are prepared and nothing else.
     """
+    if until == "images":
+        return []
     stages = stages_of(profile)
     if until is None:
         return stages
@@ -70,7 +73,7 @@ def run_profile(
 
     Args:
         run: the run folder; made if absent.
-        until: the last stage to run; all by default.
+        until: the last stage to run; all by default. "images" prepares the pictures alone.
         force: stages to run even if they stand.
         jobs: stages that may run at once.
 
@@ -93,20 +96,38 @@ def run_profile(
         write_profile(run, profile)
         images = prepare_images(run, profile)
         _check_sizes(profile, stages, records, images)
-        return run_stages(run, profile, stages, force=forced, jobs=jobs)
+        return run_stages(run, profile, stages, force=forced, jobs=jobs) if stages else []
     finally:
         held.release(force=True)
 
 
 def _check_sizes(profile: Profile, stages: list[Stage], records: Records, images) -> None:
     """Build every network's shape, and refuse a student smaller than its teacher unless that is asked for."""
-    if all(records.stands(stage, stages) for stage in stages):
+    if stages and all(records.stands(stage, stages) for stage in stages):
         return
-    from nsfast.models import parameter_count
+    from nsfast.models import check_resolution, parameter_count
+    from nsfast.pipeline.launch import check_processes
+    from nsfast.training import Recipe
+
+    shape, tried = (len(images.classes), images.channels), set()
+
+    as_files = hasattr(images.labeled.pixels, "crops")
 
     def count(parameters: dict) -> int:
-        shape = (len(images.classes), images.channels)
-        return parameter_count(parameters["architecture"], *shape, parameters["size"])
+        recipe = Recipe.from_parameters(parameters)
+        check_processes(recipe, parameters["num_processes"], parameters["engine"])
+        if recipe.crop == "inception" and not as_files:
+            raise NsfastError("crop 'inception' needs pictures kept as files; set crop to 'pad' or 'none'")
+        side, more = parameters["resolution"] or images.size, parameters["finetune_resolution"]
+        start = parameters["start"]
+        if start not in ("scratch", "teacher", "timm") and not Path(start).is_file():
+            raise NsfastError(f"no weights at start={start!r}; give a .safetensors file, 'timm' or 'scratch'")
+        for pixels in {side, more or side} if parameters["finetune_epochs"] else {side}:
+            network = (parameters["architecture"], *shape, parameters["size"], pixels)
+            if network not in tried:
+                check_resolution(*network)
+                tried.add(network)
+        return parameter_count(parameters["architecture"], *shape, parameters["size"], side)
 
     count(profile.control())
     teacher, who = count(profile.groups["teacher"]), "the teacher"

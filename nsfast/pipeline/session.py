@@ -18,6 +18,7 @@ from nsfast.images import ImageSet, Split
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.run_folder import lock, prepare_images, remove_leftovers
 from nsfast.pipeline.stages import Records, Stage
+from nsfast.pipeline.training_stage import TrainingStage
 from nsfast.streams import hash_order
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from nsfast.labels import LabelTable, Selection
     from nsfast.models import Network
     from nsfast.training import Recipe
-    from nsfast.training.train import PseudoLabeled, Trained
-
-
-CHECKPOINT = "checkpoint.safetensors"
+    from nsfast.training.learner import PseudoLabeled
+    from nsfast.training.train import Trained
 
 
 def under_runner() -> bool:
@@ -68,16 +67,23 @@ class Session:
         """The run's pictures."""
         return prepare_images(self.run, self.profile)
 
+    @cached_property
+    def training(self) -> TrainingStage:
+        """The stage as something to be trained."""
+        return TrainingStage(self.run, self.stage, self.images)
+
     @property
     def teacher_folder(self) -> Path:
         """The folder of the model that labels in this round."""
-        return self.run / ("teacher" if self.stage.round == 1 else f"round-{self.stage.round - 1}")
+        return self.training.teacher_folder
 
     def recipe(self) -> Recipe:
         """Return the stage's parameters as a `Recipe`."""
-        from nsfast.training import Recipe
+        return self.training.recipe()
 
-        return Recipe.from_parameters(self.parameters)
+    def pseudo_labeled(self) -> PseudoLabeled:
+        """Return this round's selected pictures with the teacher's distributions and their copies."""
+        return self.training.pseudo_labeled()
 
     def train(self, recipe: Recipe, pseudo: PseudoLabeled | None = None) -> Trained:
         """Train on the run's pictures, write the model file and the history, return the `Trained` network.
@@ -87,42 +93,49 @@ class Session:
             pseudo: selected pseudo-labels (`PseudoLabeled`), for a student.
         """
         from nsfast.labels.predict import predict
-        from nsfast.training.model_file import read_about, save_model
-        from nsfast.training.train import train
+        from nsfast.models import default_device
+        from nsfast.pipeline.launch import launch
+        from nsfast.training.model_file import load_model, read_about, save_model
 
         self._begin_to_write()
         images = self.images
         if pseudo is not None:
             self._check_size(recipe)
-        trained = train(
-            *(recipe, len(images.classes), images.statistics(), images.labeled, images.validation, pseudo),
-            checkpoint=self.folder / CHECKPOINT,
-            inputs=self.records.contents(self.stage.consumes),
-        )
+        launch(self.training, recipe)  # nothing, for a single process: the next line trains
+        trained = self.training.train(recipe, pseudo)
         teacher = read_about(self.teacher_folder)["fingerprint"] if pseudo is not None else None
-        save_model(self.folder, trained, recipe, images.classes, images.size, teacher)
-        write_csv(self.folder / "history.csv", trained.history)
-        right = (
-            predict(trained.average, images.validation.pixels).argmax(1).numpy() == images.validation.labels
-        )
+        side = recipe.finetune_resolution if recipe.finetune_epochs else 0
+        side = side or recipe.resolution or images.size
+        save_model(self.folder, trained, recipe, images.classes, side, teacher)
+        columns = ["epoch", "train_loss", "validation_loss", "validation_accuracy"]
+        write_csv(self.folder / "history.csv", trained.history, columns)
+        network = load_model(self.folder).to(default_device())  # as it labels
+        right = predict(network, images.validation.pixels).argmax(1).numpy() == images.validation.labels
         metrics = {"validation_correct": int(right.sum()), "validation_pictures": len(right)}
         write_json(self.folder / "metrics.json", {**metrics, "validation_accuracy": float(right.mean())})
         return trained
 
-    def label(self, teacher: Network, batch_size: int, shard_size: int) -> LabelTable:
+    def label(self, teacher: Network, batch_size: int, shard_size: int, compile: bool = False) -> LabelTable:
         """Label the unlabeled pictures with a teacher and return the table; finished shards are kept."""
         from nsfast.labels.predict import label
         from nsfast.models import default_device
         from nsfast.training.model_file import read_about
 
-        about = {"teacher": read_about(self.teacher_folder)["fingerprint"], "round": str(self.stage.round)}
+        known = read_about(self.teacher_folder)
+        if tuple(known["classes"]) != self.images.classes:
+            raise NsfastError(
+                f"the teacher in {self.teacher_folder} knows the classes {_some(known['classes'])}, the pictures have "
+                f"{_some(self.images.classes)}; train a teacher on these"
+            )
+        about = {"teacher": known["fingerprint"], "round": str(self.stage.round)}
         self._begin_to_write()
         about["version"] = nsfast.__version__
-        about["pictures"] = fingerprint(self.records.contents(("images/unlabeled*.npy",)))
+        about["pictures"] = fingerprint(self.records.contents(("images/unlabeled.*",)))
         where = self.folder / "labels"
         pool = self.images.unlabeled
         labels = label(
-            teacher.to(default_device()), pool, self.images.classes, where, about, batch_size, shard_size
+            *(teacher.to(default_device()), pool, self.images.classes, where, about),
+            *(batch_size, shard_size, compile),
         )
         write_json(self.folder / "labeling.json", {**about, "labels": len(labels)})
         return labels
@@ -142,21 +155,6 @@ class Session:
                 f"warning: no pseudo-label of {', '.join(unseen)} reaches {chosen['threshold']:g}; none is seen"
             )
         return selection
-
-    def pseudo_labeled(self) -> PseudoLabeled:
-        """Return this round's selected pictures with the teacher's distributions and their copies."""
-        from nsfast.labels import read_labels, read_selection
-        from nsfast.training.train import PseudoLabeled
-
-        labels, selection = (
-            read_labels(self.folder / "labels"),
-            read_selection(self.folder / "selection.parquet"),
-        )
-        pool = self.images.unlabeled
-        picture, row = (rows_of(ids, selection.ids) for ids in (pool.ids, labels.ids))
-        return PseudoLabeled(
-            pool.pixels[picture], labels.probabilities[row].astype(np.float32), selection.copies
-        )
 
     def rounds(self) -> list[dict]:
         """Return control, teacher and every student side by side, and write them to `rounds.csv`.
@@ -201,7 +199,7 @@ class Session:
 
         shape = (len(self.images.classes), self.images.channels)
         count, teacher = (
-            parameter_count(recipe.architecture, *shape, recipe.size),
+            parameter_count(recipe.architecture, *shape, recipe.size, recipe.resolution or self.images.size),
             read_about(self.teacher_folder),
         )
         if count < teacher["parameters"] and not self.parameters["allow_smaller"]:
@@ -222,7 +220,7 @@ class Session:
         """Return at most `most` test pictures, drawn by id."""
         test = self.images.test
         rows = np.sort(np.argsort(hash_order(test.ids, self.parameters["seed"], "test pictures"))[:most])
-        return Split(test.ids[rows], test.pixels[rows], test.labels[rows])
+        return test.take(rows)
 
     def save(self, name: str, rows: list[dict], figure: tuple[str, Figure]) -> Figure:
         """Write rows to `tables/<name>.csv` and a figure to `figures/<its name>.png`; return the figure to be shown."""
@@ -237,19 +235,13 @@ class Session:
     def finish(self) -> None:
         """Seal the stage: its record is written, and the stages behind it may read what it left."""
         self.records.finish(self.stage, self._fingerprint, time.monotonic() - self._begun)
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        for checkpoint in self.folder.glob("checkpoint-*.safetensors"):
+            checkpoint.unlink()
         self._lock.release(force=True)
         if not under_runner():
             print(f"{self.stage.name} is finished: {self.folder}")
 
 
-def rows_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the row of each wanted id; raise `NsfastError` naming the first that is missing."""
-    order = np.argsort(ids)
-    place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
-    rows = order[place]
-    if len(missing := np.flatnonzero(ids[rows] != wanted)):
-        raise NsfastError(
-            f"picture {wanted[missing[0]]!r} is selected but not there; run labeling and balancing again"
-        )
-    return rows
+def _some(names) -> str:
+    """The first of many names, and how many there are."""
+    return ", ".join(map(repr, list(names)[:3])) + (f" ... ({len(names)} in all)" if len(names) > 3 else "")

@@ -9,7 +9,7 @@ from typing import Any
 import nsfast
 from nsfast.errors import NsfastError
 from nsfast.files import checksum, fingerprint, read_json, write_json
-from nsfast.pipeline.notebooks import NOTEBOOKS, code_fingerprint
+from nsfast.pipeline.notebooks import HOW, NOTEBOOKS, code_fingerprint
 from nsfast.pipeline.profile import Profile
 from nsfast.streams import stream_seed
 
@@ -66,12 +66,12 @@ def stages_of(profile: Profile) -> list[Stage]:
     def seeded(parameters: dict[str, Any], folder: str) -> dict[str, Any]:
         return {**parameters, "seed": stream_seed(profile.seed, folder) % 2**31}
 
-    about, labeled, unlabeled = "images/images.json", "images/labeled*.npy", "images/unlabeled*.npy"
+    about, labeled, unlabeled = "images/images.json", "images/labeled.*", "images/unlabeled.*"
     training = (
         about,
         labeled,
         unlabeled,
-        "images/validation*.npy",
+        "images/validation.*",
     )  # the unlabeled ones for mean and deviation
     stages = [
         Stage("teacher", "teacher", seeded(groups["teacher"], "teacher"), consumes=training),
@@ -105,7 +105,7 @@ def stages_of(profile: Profile) -> list[Stage]:
     measured = ("images/truth.npy", *everything, *scores)
     stages.append(Stage("iterate", "iterate", rounds, needs=(*students, "control"), consumes=measured))
     analysis = {**groups["analysis"], "seed": stream_seed(profile.seed, "analysis") % 2**31}
-    measured = ("images/*.npy", "iterate/rounds.csv", *everything)
+    measured = ("images/*.npy", "images/*.parquet", "iterate/rounds.csv", *everything)
     stages.append(Stage("analysis", "analysis", analysis, needs=("iterate",), consumes=measured))
     return stages
 
@@ -170,7 +170,10 @@ class Records:
         if run_stages is not None:
             folders = {s.folder for s in run_stages} | {"images"}
             consumed = {path: sum_ for path, sum_ in consumed.items() if path.split("/")[0] in folders}
-        parts = {"stage": stage.kind, "parameters": stage.parameters, "code": code_fingerprint(stage.kind)}
+        what = {name: value for name, value in stage.parameters.items() if name not in HOW}
+        if (weights := Path(what.get("start", ""))).is_file():
+            what["start"] = self.checksum(weights)
+        parts = {"stage": stage.kind, "parameters": what, "code": code_fingerprint(stage.kind)}
         return fingerprint({**parts, "version": nsfast.__version__, "consumed": consumed})
 
     def stands(self, stage: Stage, run_stages: list[Stage]) -> bool:

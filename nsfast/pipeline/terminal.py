@@ -54,7 +54,8 @@ class Display:
         """A stage says how far it is; `state` is what `nsfast.progress.Progress` writes."""
         note = f"{state['name']} {state['done']}/{state['total']} {state['note']}".strip()
         if self._bar:
-            self._bar.update(self._rows[stage], completed=state["done"], total=state["total"], note=note)
+            done = state["done"] + state["part"]
+            self._bar.update(self._rows[stage], completed=done, total=state["total"], note=note)
         elif time.monotonic() - self._said[stage] >= self.every:
             self._said[stage] = time.monotonic()
             self.say(f"{stage}: {note}")

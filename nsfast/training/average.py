@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
+from fastai.torch_core import get_model
 
 from nsfast.errors import within
 from nsfast.while_training import WhileTraining
@@ -38,11 +39,11 @@ class WeightAverage(WhileTraining):
         if self.idle:
             return
         if self.average is None or self.average is self.learn.model:
-            self.average = deepcopy(self.learn.model).eval()
+            self.average = deepcopy(get_model(self.learn.model)).eval()
         self._pair()
 
     def _pair(self):
-        ours, theirs = (m.state_dict(keep_vars=True) for m in (self.average, self.learn.model))
+        ours, theirs = (m.state_dict(keep_vars=True) for m in (self.average, get_model(self.learn.model)))
         # tied weights stand in a state_dict twice
         self.pairs = list({id(value): (value, theirs[name]) for name, value in ours.items()}.values())
         # collected once an epoch: walking the network at every step costs more than the average itself

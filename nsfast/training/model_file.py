@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from nsfast.errors import NsfastError, choice
 from nsfast.files import atomic, checksum, read_json, write_json
-from nsfast.models import Network, build_model
+from nsfast.models import Network, build_model, default_device
 from nsfast.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from nsfast.training.train import Trained
 
-NEEDED = {"architecture", "size", "classes", "channels", "mean", "std", "fingerprint"}
+NEEDED = {"architecture", "size", "classes", "channels", "pixels", "mean", "std", "fingerprint"}
 
 
 def save_model(
@@ -32,7 +33,7 @@ def save_model(
     Args:
         recipe: it was trained with.
         classes: class names.
-        size: height and width of its pictures in pixels.
+        size: height and width in pixels at which it is tested and labels.
         teacher: fingerprint of the model whose pseudo-labels it learned from, if any.
 
     Returns:
@@ -97,6 +98,7 @@ def load_model(folder: str | Path, weights: str = "ema") -> Network:
         about["size"],
         mean=about["mean"],
         std=about["std"],
+        pixels=about["pixels"],
     )
     try:
         tensors = load_file(path)
@@ -107,4 +109,7 @@ def load_model(folder: str | Path, weights: str = "ema") -> Network:
         raise NsfastError(
             f"{path} is damaged ({str(error).splitlines()[0]}); delete it to have it trained anew"
         ) from None
+    model.pixels = about["pixels"]
+    if about.get("recipe", {}).get("precision") == "bfloat16" and default_device().type == "cuda":
+        model.autocast = torch.bfloat16
     return model.eval()

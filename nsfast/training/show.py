@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from nsfast.images import Split
 from nsfast.noise import rand_augment
-from nsfast.streams import stream_seed
+from nsfast.streams import numpy_stream, stream_seed
+from nsfast.training.learner import PseudoLabeled, build_learner, rand_augment_options
 from nsfast.training.recipe import Recipe
-from nsfast.training.train import PseudoLabeled, build_learner, rand_augment_options
+
+SHOWN, MOST = 256, 4096  # pictures of a batch, and those that one is drawn from
 
 
 def noised_views(pixels: np.ndarray, recipe: Recipe, views: int = 8) -> np.ndarray:
@@ -31,8 +35,18 @@ def one_joint_batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return one joint batch as the student will get it: noised pixels uint8 and soft targets (n, classes).
 
-    The first `recipe.batch` are the labeled ones.
+    The labeled ones come first, one in 1 + `recipe.ratio`; of a large batch as many as can be shown.
     """
+    batch = (
+        recipe.batch
+        if recipe.batch * (1 + recipe.ratio) <= SHOWN
+        else max(2, SHOWN // 4 // (1 + recipe.ratio))
+    )
+    recipe = replace(recipe, architecture="small", batch=batch, accumulate=1)
+    if len(pseudo.copies) > MOST:
+        rows = np.sort(numpy_stream(recipe.seed, "one joint batch").choice(len(pseudo.copies), MOST, False))
+        pixels = pseudo.pixels.take(rows) if hasattr(pseudo.pixels, "crops") else pseudo.pixels[rows]
+        pseudo = PseudoLabeled(pixels, pseudo.probabilities[rows], pseudo.copies[rows])
     channels = labeled.pixels.shape[3]
     statistics = ([0.5] * channels, [0.5] * channels)
     learner = build_learner(recipe, classes, statistics, labeled, validation, pseudo, torch.device("cpu"))

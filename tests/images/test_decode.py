@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from nsfast.images.decode import decode
+from nsfast.images.decode import decode, decode_part
 
 RED, BLUE, GREY = (200, 30, 40), (20, 60, 210), (90, 90, 90)
 
@@ -185,3 +185,75 @@ def test_shrinking_averages_instead_of_picking(tmp_path, ending):
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (2, 5), (3000, 2), (500, 333)])
 def test_any_size_keeps_the_colour(tmp_path, size):
     assert tuple(colour_of(save(tmp_path / "a.png", size=size), size=32)) == RED
+
+
+# A part of a picture
+
+
+def scene(width: int, height: int, seed=0) -> Image.Image:
+    """Return a smooth picture, which survives JPEG."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def test_a_part_is_what_pil_resizes_of_that_box(tmp_path):
+    image, box = scene(90, 70), (13, 8, 77, 61)
+    image.save(tmp_path / "a.png")
+    expected = np.asarray(image.crop(box).resize((24, 24), Image.Resampling.BICUBIC))
+    assert np.array_equal(decode_part(tmp_path / "a.png", 24, 3, lambda w, h: box), expected)
+    mirrored = decode_part(tmp_path / "a.png", 24, 3, lambda w, h: box, flip=True)
+    assert np.array_equal(mirrored, expected[:, ::-1])
+
+
+@pytest.mark.parametrize("size, scale", [(100, 1), (60, 1), (40, 2), (25, 4), (13, 8), (9, 8)])
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_keeps_the_part_large_enough(
+    tmp_path, size, scale, monkeypatch
+):
+    image, box = scene(203, 157), (31, 22, 151, 133)  # 120x111
+    image.save(tmp_path / "a.jpg", quality=95)
+    seen, crop = [], Image.Image.crop
+    monkeypatch.setattr(Image.Image, "crop", lambda self, box: (seen.append(self.size), crop(self, box))[1])
+    pixels = decode_part(tmp_path / "a.jpg", size, 3, lambda w, h: box)
+    monkeypatch.undo()
+    assert seen == [(-(-203 // scale), -(-157 // scale))]
+    with Image.open(tmp_path / "a.jpg") as whole:
+        expected = np.asarray(whole.crop(box).resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(pixels - expected).mean() < {1: 1e-9, 8: 3}.get(scale, 2)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("size", [4, 24])
+def test_the_part_is_chosen_in_the_upright_picture(tmp_path, ending, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    scene(96, 64).save(tmp_path / f"a.{ending}", exif=exif, quality=95)
+    with Image.open(tmp_path / f"a.{ending}") as stored:
+        upright = ImageOps.exif_transpose(stored)
+        upright.load()
+    seen = []
+
+    def choose(width, height):
+        seen.append((width, height))
+        return (3, 5, 3 + width // 2, 5 + height // 3)
+
+    found = decode_part(tmp_path / f"a.{ending}", size, 3, choose)
+    assert seen == [upright.size]
+    box = (3, 5, 3 + upright.width // 2, 5 + upright.height // 3)
+    expected = np.asarray(upright.crop(box).resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(found - expected).mean() < 10  # a wrong turn is off by 50
+
+
+def test_a_part_has_the_modes_of_a_whole_picture(tmp_path):
+    image = Image.new("RGBA", (9, 9), (*RED, 0))
+    image.save(tmp_path / "a.png")
+    assert (decode_part(tmp_path / "a.png", 4, 3, lambda w, h: (0, 0, 9, 9)) == 255).all()
+    assert decode_part(tmp_path / "a.png", 4, 1, lambda w, h: (0, 0, 9, 9)).shape == (4, 4, 1)
+
+
+def test_damaged_exif_costs_no_part(tmp_path):
+    save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff damaged", quality=95)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = decode_part(tmp_path / "a.jpg", 4, 3, lambda w, h: (0, 0, w, h))
+    assert np.abs(found.astype(int) - RED).max() <= 3

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from nsfast.errors import NsfastError
-from nsfast.images import SPLITS, ImageProblem, ImageSet, Split, load_images, save_images
+from nsfast.images import SPLITS, ImageProblem, ImageSet, PictureFiles, Split, load_images, save_images
+from nsfast.images.folder import read_folder
+from nsfast.images.image_set import _sample
+from nsfast.images.tiny import write_tiny
 
 
 def split(name, n, labels=None, shape=(8, 8, 1)):
@@ -148,3 +151,93 @@ def test_every_damaged_file_of_a_set_is_named_in_one_line(tmp_path, tiny, damage
         assert path.name in said or (damage == "missing" and path.name.endswith("labels.npy")), said
         path.write_bytes(whole)
     assert same(load_images(tmp_path / "set"), tiny)
+
+
+# Pictures that stay in their files
+
+
+@pytest.fixture
+def filed(tmp_path):
+    return read_folder(write_tiny("folder", tmp_path / "pictures")["path"], size=16, decode="as_needed")
+
+
+def test_files_come_back_as_files(tmp_path, filed):
+    save_images(filed, tmp_path / "set")
+    again = load_images(tmp_path / "set")
+    for split in SPLITS:
+        one, two = getattr(filed, split), getattr(again, split)
+        assert isinstance(two.pixels, PictureFiles) and np.array_equal(one.pixels[:], two.pixels[:])
+        assert np.array_equal(one.ids, two.ids) and np.array_equal(one.labels, two.labels)
+    assert not list((tmp_path / "set").glob("labeled.npy"))
+
+
+def test_files_replace_arrays_and_arrays_files(tmp_path, tiny, filed):
+    for images in (tiny, filed, tiny):
+        save_images(images, tmp_path / "set")
+        again = load_images(tmp_path / "set")
+        assert type(again.labeled.pixels) in (np.memmap, PictureFiles)
+        assert again.labeled.pixels.shape == images.labeled.pixels.shape
+    assert same(again, tiny) and not list((tmp_path / "set").glob("*.parquet"))
+
+
+def test_files_that_are_gone_are_named_when_they_are_decoded(tmp_path, filed):
+    save_images(filed, tmp_path / "set")
+    first = filed.test.ids[0]
+    (tmp_path / "pictures" / first).unlink()
+    again = load_images(tmp_path / "set")
+    assert again.labeled.pixels[0].shape == (16, 16, 3)
+    with pytest.raises(ImageProblem, match=f"{first}: cannot be opened: No such file"):
+        again.test.pixels[:]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "no metadata", "other columns"])
+def test_a_damaged_table_of_files_is_named(tmp_path, filed, damage):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    save_images(filed, tmp_path / "set")
+    path = tmp_path / "set" / "test.files.parquet"
+    whole = path.read_bytes()
+    content = {"empty": b"", "cut": whole[:-3], "noise": np.random.default_rng(0).bytes(200)}
+    if damage in content:
+        path.write_bytes(content[damage])
+    else:
+        names = ("path", "offset", "length") if damage == "no metadata" else ("a", "b", "c")
+        parquet.write_table(pa.table(dict(zip(names, (["x"], [1], [1]), strict=True))), path)
+    with pytest.raises(ImageProblem, match="test.files.parquet is damaged") as caught:
+        load_images(tmp_path / "set")
+    assert "\n" not in str(caught.value)
+
+
+def test_taking_from_a_split_decodes_nothing(filed, monkeypatch, tiny):
+    monkeypatch.setattr(PictureFiles, "__getitem__", lambda *a: pytest.fail("a picture was decoded"))
+    taken = filed.labeled.take(np.array([3, 1]))
+    assert len(taken.pixels) == 2 and list(taken.ids) == [filed.labeled.ids[3], filed.labeled.ids[1]]
+    assert np.array_equal(tiny.labeled.take(np.array([3, 1])).pixels, tiny.labeled.pixels[[3, 1]])
+    assert tiny.unlabeled.take(np.array([0])).labels is None
+
+
+def test_colour_files_have_imagenets_statistics_and_no_picture_is_decoded_for_them(filed, monkeypatch):
+    monkeypatch.setattr(PictureFiles, "__getitem__", lambda *a: pytest.fail("a picture was decoded"))
+    assert filed.statistics() == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+def test_grey_files_have_those_of_a_sample(tmp_path):
+    path = write_tiny("folder", tmp_path)["path"]
+    grey = read_folder(path, size=16, channels=1, decode="as_needed")
+    whole = read_folder(path, size=16, channels=1).statistics()
+    assert grey.statistics() == whole  # fewer than a thousand: all of them
+    few = _sample((grey.labeled.pixels, grey.unlabeled.pixels), 30)
+    assert sum(map(len, few)) == 30 and min(map(len, few)) > 0
+    assert all(np.array_equal(a, b) for a, b in zip(few, _sample((grey.labeled.pixels, grey.unlabeled.pixels), 30),
+                                                    strict=True))  # fmt: skip
+
+
+def test_published_statistics_win_and_are_kept(tmp_path, tiny):
+    own = replace(tiny, normalisation=((0.4377,), (0.198,)))
+    assert own.statistics() == ([0.4377], [0.198]) != tiny.statistics()
+    save_images(own, tmp_path)
+    assert load_images(tmp_path).statistics() == own.statistics()
+    assert load_images(tmp_path).normalisation == own.normalisation
+    with pytest.raises(ImageProblem, match=r"normalisation of 'tiny' .* 1 channel"):
+        replace(tiny, normalisation=((0.1, 0.2), (0.3,)))

@@ -235,3 +235,31 @@ def test_a_validation_split_too_small_to_tell_warns_and_goes_on():
     split = validation([2, 2, 0])
     said = require_better_than_chance(Knows(4), split)
     assert said.startswith("warning") and "too few" in said
+
+
+def test_a_compiled_teacher_is_compiled_once_and_says_the_same(teacher, tiny, monkeypatch):
+    """The last batch is filled up, and the network has no graph break; what the compiler makes of it is torch's."""
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append([tuple(i.shape) for i in inputs if i.ndim == 4 and i.shape[0] == 7])
+        return graph.forward
+
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda m, **o: compile(m, backend=backend, fullgraph=True, **o))
+    said = predict(teacher, tiny.unlabeled.pixels, 7, compile=True)  # 60 pictures: the last batch holds 4
+    assert torch.equal(said, predict(teacher, tiny.unlabeled.pixels, 7)) and len(compiled) == 1
+
+
+def test_pictures_kept_as_files_are_decoded_at_the_network_s_own_resolution(tmp_path):
+    from nsfast.images.readers import READERS
+    from nsfast.images.tiny import write_tiny
+
+    images = READERS["imagenet"](**{**write_tiny("imagenet", tmp_path), "size": 32})
+    model = build_model("small", 4, 3, 1).eval()
+    model.pixels = 48
+    fine = torch.from_numpy(images.test.pixels.at(48)[:]).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        assert torch.allclose(predict(model, images.test.pixels), model(fine), atol=1e-5)
+        coarse = torch.from_numpy(images.test.pixels[:]).permute(0, 3, 1, 2).float() / 255
+        assert not torch.allclose(model(coarse), model(fine), atol=1e-3)

@@ -9,8 +9,9 @@ from nsfast.images import load_images, save_images
 from nsfast.labels import read_labels, read_selection, select, write_selection
 from nsfast.labels.predict import label
 from nsfast.training import Recipe
+from nsfast.training.learner import PseudoLabeled
 from nsfast.training.model_file import load_model, save_model
-from nsfast.training.train import PseudoLabeled, train
+from nsfast.training.train import train
 
 
 def through(images, folder) -> dict[str, str]:
@@ -19,7 +20,7 @@ def through(images, folder) -> dict[str, str]:
     images = load_images(folder / "images")
     common = (len(images.classes), images.statistics(), images.labeled, images.validation)
     recipe = Recipe(size=1, epochs=2, steps_per_epoch=3, batch=6)
-    trained = train(recipe, *common, checkpoint=folder / "teacher" / "c.safetensors")
+    trained = train(recipe, *common, folder=folder / "teacher")
     fingerprint = save_model(folder / "teacher", trained, recipe, images.classes, images.size)
     label(load_model(folder / "teacher"), images.unlabeled, images.classes, folder / "labels",
           {"teacher": fingerprint, "round": 1}, shard=25)  # fmt: skip

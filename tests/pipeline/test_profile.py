@@ -189,3 +189,12 @@ def test_notebooks_are_stripped_and_declare_where_they_work():
         text = notebook_path(stage).read_text(encoding="utf-8")
         assert '"output_type"' not in text and '"execution_count": 1' not in text
         assert {"run", "profile"} <= set(declared_parameters(stage))
+
+
+def test_the_control_trains_as_long_as_a_student_that_trains_twice():
+    profile = resolve("digits", ("student.order=pretrain", "student.epochs=30", "control.epochs=1"))
+    assert profile.control()["epochs"] == 60
+    said = refused("student.epoch_by=pseudo", "student.steps_per_epoch=0")
+    assert "set control.steps_per_epoch" in said
+    settings = ("student.epoch_by=pseudo", "student.steps_per_epoch=0", "control.steps_per_epoch=99")
+    assert resolve("digits", settings).control()["steps_per_epoch"] == 99

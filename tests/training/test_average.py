@@ -17,7 +17,7 @@ from fastai.callback.training import GradientAccumulation
 from nsfast.errors import NsfastError
 from nsfast.training import Recipe
 from nsfast.training.average import WeightAverage
-from nsfast.training.train import PseudoLabeled, build_learner
+from nsfast.training.learner import PseudoLabeled, build_learner
 
 RECIPE = Recipe(size=1, epochs=4, steps_per_epoch=3, batch=4, ratio=2, ema=0.6, randaugment_m=3)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from nsfast.errors import NsfastError
-from nsfast.training.batches import JointDL, Pictures, ToFloat, joint_loaders
+from nsfast.training.batches import JointDL, joint_loaders
+from nsfast.training.pictures import Pictures, ToFloat
 
 LABELED, PSEUDO = 10, 7
 COPIES = np.array([1, 2, 3, 1, 5, 1, 2])

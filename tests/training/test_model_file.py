@@ -18,7 +18,7 @@ from nsfast.training.train import Trained, train
 def trained(tiny, tmp_path_factory) -> tuple[Trained, Recipe]:
     recipe = Recipe(size=1, epochs=2, steps_per_epoch=3, batch=6, ema=0.5)
     path = tmp_path_factory.mktemp("training") / "c.safetensors"
-    return train(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, checkpoint=path), recipe
+    return train(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, folder=path.parent), recipe
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from nsfast.losses import SoftTargets, soft_accuracy
 from nsfast.models import SmallNet
 from nsfast.noise import FinalDropout, RandAugment, StochasticDepth
 from nsfast.training.average import WeightAverage
-from nsfast.training.batches import Pictures, joint_loaders
+from nsfast.training.batches import joint_loaders
+from nsfast.training.pictures import Pictures
 
 LABELED, PSEUDO = 4, 8
 

@@ -8,8 +8,10 @@ from torch import nn
 
 from nsfast.errors import NsfastError
 from nsfast.training import Recipe
+from nsfast.training.learner import PseudoLabeled, build_learner
+from nsfast.training.optimizer import weight_groups
 from nsfast.training.show import noised_views, one_joint_batch
-from nsfast.training.train import PseudoLabeled, build_learner, train, weight_groups
+from nsfast.training.train import train
 
 RECIPE = Recipe(size=1, epochs=3, steps_per_epoch=4, batch=4, ratio=2, weight_decay=0.03)
 
@@ -88,10 +90,10 @@ class Rates(Callback):
 
 @pytest.fixture
 def rates(monkeypatch):
-    from nsfast.training import train as module
+    from nsfast.training import learner as module
 
     seen = Rates()
-    monkeypatch.setattr(module, "_callbacks", lambda recipe, model: [seen])
+    monkeypatch.setattr(module, "_callbacks", lambda recipe, model, labeled: [seen])
     return seen
 
 
@@ -158,7 +160,7 @@ def test_the_same_recipe_trains_the_same_network_and_another_seed_another(tiny, 
 
 def test_training_learns_what_is_easily_learned(tiny, tmp_path):
     recipe = Recipe(size=1, epochs=6, steps_per_epoch=10, batch=12, randaugment_m=1, ema=0.8, dropout=0.0)
-    trained = train(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, checkpoint=tmp_path / "c")
+    trained = train(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, folder=tmp_path)
     assert trained.history[-1]["validation_accuracy"] > 0.8
 
 

@@ -1,0 +1,271 @@
+"""Pictures that stay in their files and are decoded when they are asked for: large pictures, and very many."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nsfast.errors import within
+from nsfast.images.crop import centre_square, random_box, random_draws
+from nsfast.images.decode import decode_part, reason, verify
+from nsfast.images.problem import ImageProblem
+from nsfast.images.window import Window
+
+
+class PictureFiles:
+    """An array of pictures, (n, size, size, channels) uint8, each decoded from its file when it is asked for.
+
+    `pictures[3]`, `pictures[2:9]` and `pictures[rows]` are real arrays: the centre square of fraction
+    size / (size + 32) of the short side (all of it for sizes below 64), upright, resized (bicubic, antialiased), as
+    the released code evaluates and labels. `crops` draws random parts for training. What is kept of a picture is a
+    few numbers in numpy arrays, so a million of them may be sent to the workers of a DataLoader.
+
+    Args:
+        root: folder that the paths lie below.
+        paths: (n,) paths below `root`, with forward slashes.
+        size: height and width in pixels, 1..4096.
+        channels: 1 (grey) or 3 (colour).
+        offsets, lengths: (n,) first byte and number of bytes of each picture in its file (a tar); None for files that
+            are one picture each. An offset of -1 is the whole file.
+        workers: threads that decode.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(
+        self,
+        root: str | Path,
+        paths: Sequence[str],
+        size: int,
+        channels: int = 3,
+        offsets: np.ndarray | None = None,
+        lengths: np.ndarray | None = None,
+        workers: int = 2,
+    ):
+        if channels not in (1, 3):
+            raise ImageProblem(f"channels is {channels!r}; give 1 (grey) or 3 (colour)")
+        self.root = os.path.abspath(root)
+        self.size = within("size", size, 1, 4096)
+        self.channels = channels
+        self.workers = within("workers", workers, 1)
+        names = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
+        n = len(names)
+        self._offsets = np.full(n, -1) if offsets is None else np.array(offsets, np.int64)
+        self._lengths = np.full(n, -1) if lengths is None else np.array(lengths, np.int64)
+        # Shards hold many pictures each: their names are kept once, and each picture's place among them.
+        self._names, self._file = (
+            np.unique(names, return_inverse=True) if offsets is not None else (names, np.arange(n))
+        )
+        self._file = self._file.reshape(-1).astype(np.int32)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """The shape of the array that all pictures make."""
+        return len(self), self.size, self.size, self.channels
+
+    @property
+    def paths(self) -> list[str]:
+        """The path below the root of each picture's file."""
+        return [os.fsdecode(self._names[i]) for i in self._file]
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(n,) first byte of each picture in its file, -1 for a whole file."""
+        return self._offsets
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n,) number of bytes of each picture in its file, -1 for a whole file."""
+        return self._lengths
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __repr__(self) -> str:
+        return (
+            f"PictureFiles({len(self)} pictures of {self.size}x{self.size}x{self.channels} below {self.root})"
+        )
+
+    def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
+        """Decode one picture (size, size, channels) or several (k, size, size, channels)."""
+        choose = partial(centre_square, size=self.size)
+        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            return self._decode_all(self._rows([key]), [(choose, False)], margin=2.0)[0]
+        rows = self._rows(key)
+        # Twice what is kept is decoded, as of the pictures of a folder, so that a scale costs no sharpness.
+        return self._decode_all(rows, [(choose, False)] * len(rows), margin=2.0)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def crops(
+        self,
+        rows: np.ndarray,
+        seed: int,
+        area: tuple[float, float] = (0.08, 1.0),
+        aspect: tuple[float, float] = (3 / 4, 4 / 3),
+        flip: bool = True,
+    ) -> np.ndarray:
+        """Return a random part of each picture in `rows`, mirrored half of the time: Inception's crops.
+
+        A picture's draw depends on `seed` and its position in `rows` alone, so no number of workers changes a bit.
+
+        Args:
+            rows: (k,) which pictures; one may stand there many times.
+            seed: 0 or more; give every batch its own.
+            area: lowest and highest share of a picture's area, 0..1.
+            aspect: lowest and highest width divided by height.
+            flip: mirror left and right with probability 0.5.
+
+        Returns:
+            (k, size, size, channels) uint8.
+
+        Raises:
+            ImageProblem: a picture is missing or damaged; names it.
+        """
+        rows = self._rows(rows)
+        draws = random_draws(len(rows), seed)
+        parts = [
+            (
+                partial(random_box, size=self.size, draws=draw, area=area, aspect=aspect),
+                flip and draw[-1] < 0.5,
+            )
+            for draw in draws
+        ]
+        return self._decode_all(rows, parts, margin=1.0)
+
+    def take(self, rows: np.ndarray) -> PictureFiles:
+        """Return these pictures, in this order, without decoding one."""
+        rows, taken = self._rows(rows), copy.copy(self)
+        used, place = np.unique(self._file[rows], return_inverse=True)
+        taken._names, taken._file = self._names[used], place.reshape(-1).astype(np.int32)
+        taken._offsets, taken._lengths = self._offsets[rows], self._lengths[rows]
+        return taken
+
+    def at(self, size: int) -> PictureFiles:
+        """Return the same pictures at another size."""
+        other = copy.copy(self)
+        other.size = within("size", size, 1, 4096)
+        return other
+
+    def problems(self, advance: Callable[[], None] = lambda: None) -> dict[int, str]:
+        """Open every picture without decoding it; return row and reason of those that cannot be read.
+
+        Args:
+            advance: called once for each picture.
+        """
+
+        def look(row: int) -> str:
+            try:
+                with self._open(row) as source:
+                    verify(source)
+            except Exception as error:  # decoders of damaged files raise nearly everything
+                return reason(error)
+            return ""
+
+        found: dict[int, str] = {}
+        with _quiet(), ThreadPoolExecutor(self.workers) as pool:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            for start in range(0, len(self), 4096):  # a pool keeps an object for every picture that waits
+                rows = range(start, min(start + 4096, len(self)))
+                for row, why in zip(rows, pool.map(look, rows), strict=True):
+                    if why:
+                        found[row] = why
+                    advance()
+        return found
+
+    def _rows(self, key: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        """Return the rows that an index names, as numpy understands it."""
+        n = len(self)
+        if isinstance(key, slice):
+            return np.arange(n)[key]
+        rows = np.asarray(key)
+        if rows.ndim == 1 and not len(rows):
+            return np.empty(0, np.int64)
+        if rows.ndim == 1 and rows.dtype == bool:
+            return np.arange(n)[rows]
+        if isinstance(key, tuple) or rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise IndexError(f"cannot index {n} picture files with {key!r}; give an int, a slice or 1-d rows")
+        rows = rows.astype(np.int64)
+        if rows.min() < -n or rows.max() >= n:
+            raise IndexError(f"row {rows.min() if rows.min() < -n else rows.max()} of {n} picture files")
+        return np.where(rows < 0, rows + n, rows)
+
+    def _open(self, row: int):
+        """Return a context that gives what PIL opens: the path, or the range of a shard."""
+        path = os.path.join(self.root, os.fsdecode(self._names[self._file[row]]))
+        if self._offsets[row] < 0:
+            return nullcontext(path)
+        return BufferedReader(Window(path, int(self._offsets[row]), int(self._lengths[row])), 1 << 16)
+
+    def _decode_all(self, rows: np.ndarray, parts: list[tuple], margin: float) -> np.ndarray:
+        """Decode a part of each row's picture; `parts` says which and whether it is mirrored."""
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+
+        def fill(place: int) -> None:
+            row, (choose, flip) = operator.index(rows[place]), parts[place]
+            try:
+                with self._open(row) as source:
+                    out[place] = decode_part(source, self.size, self.channels, choose, margin, flip)
+            except Exception as error:  # decoders of damaged files raise nearly everything
+                raise self._problem(row, error) from None
+
+        with _quiet():
+            if self.workers == 1 or len(rows) < 2:
+                for place in range(len(rows)):
+                    fill(place)
+            else:  # made for each call: the threads of a pool would not survive the fork of a DataLoader worker
+                with ThreadPoolExecutor(min(self.workers, len(rows))) as pool:
+                    list(pool.map(fill, range(len(rows))))
+        return out
+
+    def _problem(self, row: int, error: Exception) -> ImageProblem:
+        path = os.path.join(self.root, os.fsdecode(self._names[self._file[row]]))
+        where = "" if self._offsets[row] < 0 else f" (bytes from {self._offsets[row]} on)"
+        return ImageProblem(
+            f"{path}{where}: {reason(error)}; restore it, or prepare the pictures again without it"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence PIL's warnings of odd metadata and of large pictures, which cost no pixel."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def save_files(path: Path, pictures: PictureFiles) -> None:
+    """Write which files the pictures are to a Parquet table: path, offset, length; root and form as metadata."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    about = {"root": pictures.root, "size": str(pictures.size), "channels": str(pictures.channels)}
+    columns = {"path": pictures.paths, "offset": pictures.offsets, "length": pictures.lengths}
+    kinds = [("path", pa.string()), ("offset", pa.int64()), ("length", pa.int64())]
+    parquet.write_table(pa.table(columns, pa.schema(kinds, metadata=about)), path)
+
+
+def load_files(path: Path) -> PictureFiles:
+    """Read what `save_files` wrote; raises ValueError, KeyError or OSError when it is damaged."""
+    from pyarrow import parquet
+
+    table = parquet.ParquetFile(path).read(["path", "offset", "length"])
+    about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    offsets, lengths = (table[name].to_numpy() for name in ("offset", "length"))
+    whole = bool((offsets < 0).all())
+    size, channels = int(about["size"]), int(about["channels"])
+    where = (None, None) if whole else (offsets, lengths)
+    return PictureFiles(about["root"], table["path"].to_pylist(), size, channels, *where)

@@ -1,0 +1,148 @@
+"""What pictures a folder holds: its files described without opening one, and the pictures in its tar shards."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from pathlib import Path
+from typing import NamedTuple
+
+from nsfast.images.decode import reason
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class File(NamedTuple):
+    """One file, picture in a shard, or unreadable folder.
+
+    Args:
+        id: path below the root as it is shown; of a picture in a shard the shard's, then its own.
+        path: of the file.
+        size: in bytes.
+        modified: time of the last change, in nanoseconds.
+        problem: why it is no picture, "" where it may be one.
+        offset: first byte of a picture in a shard, -1 of a file.
+        label: class that a shard gives, "" where the folder says it.
+    """
+
+    id: str
+    path: str
+    size: int = -1
+    modified: int = 0
+    problem: str = ""
+    offset: int = -1
+    label: str = ""
+
+    @property
+    def class_name(self) -> str:
+        return self.label or self.id.split("/")[1]
+
+
+class Listing(NamedTuple):
+    """What one split holds: class names, pictures, files that are none, folders, tar shards; each sorted."""
+
+    classes: list[str]
+    pictures: list[File]
+    others: list[File]
+    folders: list[str]
+    shards: list[File]
+
+
+def list_split(root: Path, split: str, in_classes: bool, shards: bool = False) -> Listing:
+    """Walk root/split; links are followed, but a folder that was read already is not read again.
+
+    Args:
+        root: folder that the ids are paths below.
+        split: folder in it.
+        in_classes: whether the first folder below split/ is a picture's class.
+        shards: whether .tar files are shards of pictures and not files of no use.
+    """
+    listing = Listing([], [], [], [], [])
+    seen, ids = {os.path.realpath(root)}, set()
+    waiting = [split] if (root / split).is_dir() else []
+    for folder in waiting:  # grows while it is read, so that shallow folders come before deep ones
+        real = os.path.realpath(root / folder)
+        try:
+            names = sorted(os.listdir(real), key=lambda name: (shown(name), name))
+        except OSError as error:
+            listing.others.append(File(f"{shown(folder)}/", real, problem=reason(error)))
+            continue
+        if real in seen:
+            problem = "a link to a folder read already"
+            listing.others.append(File(f"{shown(folder)}/", real, problem=problem))
+            continue
+        seen.add(real)
+        for name in (name for name in names if not name.startswith(".")):
+            relative = f"{folder}/{name}"
+            if os.path.isdir(root / relative):
+                waiting.append(relative)
+                listing.folders.append(shown(relative))
+                continue
+            file = _describe(root, relative, in_classes, shards)
+            if file.id in ids:
+                file = file._replace(problem="another file has this name in Unicode's composed form")
+            ids.add(file.id)
+            if file.problem:
+                listing.others.append(file)
+            else:
+                (listing.shards if file.id.lower().endswith(".tar") else listing.pictures).append(file)
+    if in_classes:
+        listing.classes.extend({folder.split("/")[1] for folder in listing.folders})
+    for part in listing:
+        part.sort()
+    return listing
+
+
+def _describe(root: Path, relative: str, in_classes: bool, shards: bool) -> File:
+    """Return what can be said of the file root/relative without opening it."""
+    path, id = str(root / relative), shown(relative)
+    ending = os.path.splitext(id)[1].lower()
+    shard = shards and ending == ".tar"
+    try:
+        info = os.stat(path)
+    except OSError as error:
+        return File(id, path, problem=reason(error))
+    problem = ""
+    if id != unicodedata.normalize("NFC", relative):
+        problem = "the name is not valid UTF-8"
+    elif ending not in ENDINGS and not shard:
+        problem = f"not a picture format: {ending or 'no ending'}"
+    elif not stat.S_ISREG(info.st_mode):
+        problem = "not a regular file"
+    elif in_classes and relative.count("/") < 2 and not shard:
+        problem = "lies in no class folder"
+    elif not info.st_size:
+        problem = "empty file (0 bytes)"
+    return File(id, path, info.st_size, info.st_mtime_ns, problem)
+
+
+def describe_files(root: Path, names: list[str]) -> list[tuple[str, int, int]]:
+    """Return (path below root, size in bytes, time of the last change in nanoseconds) of those that are there."""
+    found = [(name, root / name) for name in names if (root / name).is_file()]
+    return [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in found]
+
+
+def walk_files(root: Path, folder: str) -> list[tuple[str, int, int]]:
+    """Return the same of every file below root/folder but hidden ones, sorted; quick for a million of them."""
+    found, waiting, seen = [], [folder] if (root / folder).is_dir() else [], set()
+    for name in waiting:
+        real = os.path.realpath(root / name)
+        if real in seen:
+            continue
+        seen.add(real)
+        with os.scandir(real) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    waiting.append(f"{name}/{entry.name}")
+                elif entry.is_file():  # not a link that leads nowhere
+                    info = entry.stat()
+                    found.append((shown(f"{name}/{entry.name}"), info.st_size, info.st_mtime_ns))
+    return sorted(found)
+
+
+def shown(relative: str) -> str:
+    """Return a path as it is shown and kept: composed, bytes that are not UTF-8 as escapes."""
+    return unicodedata.normalize("NFC", os.fsencode(relative).decode("utf-8", "backslashreplace"))

@@ -1,0 +1,79 @@
+"""Training by the processes of a Ray cluster (Ray Train's TorchTrainer): pip install 'nsfast[ray]'."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from nsfast.errors import NsfastError
+from nsfast.pipeline.train_process import train_stage
+from nsfast.pipeline.training_stage import TrainingStage
+
+
+def train_with_ray(training: TrainingStage, count: int) -> None:
+    """Train with `count` processes of the cluster that RAY_ADDRESS names, or of this machine; GPUs where it has any.
+
+    The run folder must be on a drive that all its machines share, under the same path. Where no cluster runs, Ray is
+    started on this machine, and ended afterwards.
+
+    Raises:
+        NsfastError: Ray is not installed, its cluster has too little free, or what stopped one of the processes.
+    """
+    try:
+        import ray
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+    except ImportError as error:
+        raise NsfastError(
+            f"engine is 'ray', but Ray Train is not installed ({error}); pip install 'nsfast[ray]', or set engine to "
+            "'local'"
+        ) from None
+
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(logging_level="warning")
+    results = training.folder / ".ray"  # Ray's own notes, on the shared drive, too
+    try:
+        free = ray.cluster_resources()
+        use_gpu = free.get("GPU", 0) > 0
+        kind = "GPU" if use_gpu else "CPU"
+        if free.get(kind, 0) < count:
+            raise NsfastError(
+                f"num_processes is {count}, but Ray's cluster has {free.get(kind, 0):g} {kind}s, and each process "
+                "needs one; lower it, or add machines"
+            )
+        trainer = TorchTrainer(
+            work,
+            train_loop_config={"training": training.to_json()},
+            scaling_config=ScalingConfig(num_workers=count, use_gpu=use_gpu),
+            run_config=RunConfig(name="nsfast", storage_path=str(results.resolve())),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:
+            raise NsfastError(_what_stopped_it(error, count)) from None
+    finally:
+        shutil.rmtree(results, ignore_errors=True)
+        if ours:
+            ray.shutdown()
+
+
+def work(job: dict[str, str]) -> None:
+    """Train as one of the processes that Ray has started and joined."""
+    from nsfast.training.processes import join_processes
+
+    os.environ.pop("NSFAST_PROGRESS", None)  # of another machine, maybe
+    train_stage(TrainingStage.from_json(job["training"]), join_processes())
+
+
+def _what_stopped_it(error: Exception, count: int) -> str:
+    """The line of the process that failed; Ray hands it on within its own error, which fills a screen."""
+    failures = [*getattr(error, "worker_failures", {}).values(), error.__cause__]
+    for failure in failures:
+        if isinstance(failure, NsfastError):
+            return str(getattr(failure, "cause", failure))
+    said = next((failure for failure in failures if failure is not None), error)
+    last = str(said).strip().splitlines() or [""]
+    return (
+        f"training with {count} processes of Ray failed: {type(said).__name__}: {last[-1]}; its log is above"
+    )
