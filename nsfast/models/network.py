@@ -46,6 +46,21 @@ class Network(nn.Module):
         self.channels_last = True
         return self
 
+    def lay_out(self, device: torch.device, precision: str = "float32") -> Network:
+        """Lay the weights in memory as a device likes them, and compute in a precision; return itself.
+
+        On a CPU depthwise weights lie channels-last, which takes a third off the time of an EfficientNet; on a GPU all
+        of them do in bfloat16, and none in float32.
+        """
+        if precision == "bfloat16":
+            self.autocast = torch.bfloat16
+            return self.lay_channels_last()
+        if device.type == "cpu":
+            for module in self.body.modules():
+                if isinstance(module, nn.Conv2d) and module.groups > 1:
+                    module.to(memory_format=torch.channels_last)
+        return self
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.pixels and not self.training and x.shape[-1] != self.pixels:
             x = resized(x, self.pixels)

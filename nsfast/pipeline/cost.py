@@ -23,7 +23,7 @@ from nsfast.pipeline.work import NetworkAt, TrainingWork, tested_network, traini
 # digits on a quiet AMD EPYC with one thread, 2026-11-24; "images" is the start of the command and the pictures
 NOTEBOOK_SECONDS = {
     **{"images": 5.0, "teacher": 8.4, "labeling": 6.2, "balancing": 4.0},
-    **{"student": 8.7, "iterate": 5.0, "analysis": 9.0},
+    **{"student": 8.7, "iterate": 5.0, "analysis": 3.5},
 }
 CHECKPOINTS = 2  # the last one, and the one before it
 

@@ -82,9 +82,7 @@ def build_learner(
         *(recipe.architecture, classes, labeled.pixels.shape[3], recipe.size, recipe.dropout, *statistics),
         pixels=side,
     ).to(device)
-    if recipe.precision == "bfloat16":
-        model.autocast = torch.bfloat16
-        model.lay_channels_last()
+    model.lay_out(device, recipe.precision)
     if frozen:
         freeze_first(model, frozen)
     targets = soft_targets(torch.from_numpy(np.asarray(labeled.labels)), classes)

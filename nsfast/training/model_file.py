@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -110,6 +109,6 @@ def load_model(folder: str | Path, weights: str = "ema") -> Network:
             f"{path} is damaged ({str(error).splitlines()[0]}); delete it to have it trained anew"
         ) from None
     model.pixels = about["pixels"]
-    if about.get("recipe", {}).get("precision") == "bfloat16" and default_device().type == "cuda":
-        model.autocast = torch.bfloat16
+    device, recipe = default_device(), about.get("recipe", {})
+    model.lay_out(device, recipe.get("precision", "float32") if device.type == "cuda" else "float32")
     return model.eval()

@@ -66,10 +66,12 @@ def test_a_killed_run_leaves_no_training_behind(quick, plain_environment, tmp_pa
     longer = [*quick, "--set", "teacher.epochs=200", "--until", "teacher"]
     line = [sys.executable, "-m", "nsfast.cli", "run", "digits", *longer]
     process = subprocess.Popen(line, cwd=tmp_path, env=plain_environment, stdout=subprocess.DEVNULL)
-    checkpoint = tmp_path / "runs/digits/teacher/checkpoint.safetensors"
+    folder, found = tmp_path / "runs/digits/teacher", []
     deadline = time.monotonic() + 120
-    while not checkpoint.is_file() and time.monotonic() < deadline:
+    while not found and time.monotonic() < deadline:
         time.sleep(0.1)
+        found = [path for path in folder.glob("checkpoint-*.safetensors") if "previous" not in path.name]
+    (checkpoint,) = found
     time.sleep(1)
     process.send_signal(signal.SIGKILL)
     process.wait()
