@@ -35,7 +35,7 @@ class NoPictures:
     def __getitem__(self, row: int) -> tuple[float, float]:
         return 0.0, 0.0
 
-    def take(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def take(self, index: np.ndarray, draw: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(len(index)), torch.zeros(len(index))
 
 

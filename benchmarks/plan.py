@@ -26,7 +26,7 @@ from timing import Result
 WITHIN = 0.25
 PREDICT = """
 import json
-from nsfast.pipeline.cost import costs
+from nsfast.pipeline.cost.costs import costs
 from nsfast.pipeline.profile import resolve
 found = costs(resolve("digits"))
 rows = [{"stage": row.stage.split(":")[0], "seconds": row.seconds} for row in found.rows]

@@ -207,7 +207,7 @@ def plan(
         str | None, typer.Option(help="A card with public figures; by default this machine is tried.")
     ] = None,
     count: Annotated[int | None, typer.Option(help="How many; num_processes by default.")] = None,
-    price: Annotated[float | None, typer.Option(help="Of one for an hour, in any money.")] = None,
+    price: Annotated[float | None, typer.Option(help="Of one device for an hour, in any money.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="stage.name=value; may be repeated.")
     ] = None,
@@ -216,8 +216,8 @@ def plan(
     ] = None,
 ):
     """Say what a run costs before it starts: steps, pictures, memory, time, disk, and what to change to fit."""
-    from nsfast.pipeline.cost import costs
-    from nsfast.pipeline.cost_table import advice, cost_rows
+    from nsfast.pipeline.cost.costs import costs
+    from nsfast.pipeline.cost.table import advice, cost_rows
     from nsfast.pipeline.profile import resolve
 
     found = costs(resolve(profile, tuple(settings or ())), gpu, count, price, folder)

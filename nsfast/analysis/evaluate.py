@@ -17,6 +17,7 @@ from nsfast.images import Split
 from nsfast.labels import LabelTable
 from nsfast.labels.predict import predict
 from nsfast.labels.select import above
+from nsfast.models.network import pictures_at_once
 from nsfast.robustness.attacks import input_gradient, random_sign, sign_step, zero_gradient_share
 from nsfast.robustness.corruptions import corrupt
 from nsfast.streams import stream_seed
@@ -121,6 +122,7 @@ def attack_rows(models: Models, images: Split, epsilons: Sequence[float], seed: 
     rows = []
     for name, model in models.items():
         device = next(model.parameters()).device
+        at_once = pictures_at_once(getattr(model, "pixels", None) or x.shape[-1])
         gradient = input_gradient(model, x, labels)
         for epsilon in epsilons:
             generator = torch.Generator().manual_seed(stream_seed(seed, "random_sign", epsilon))
@@ -132,7 +134,7 @@ def attack_rows(models: Models, images: Split, epsilons: Sequence[float], seed: 
                 )
                 with torch.inference_mode():
                     predicted = torch.cat(
-                        [model(part.to(device)).argmax(1).cpu() for part in changed.split(256)]
+                        [model(part.to(device)).argmax(1).cpu() for part in changed.split(at_once)]
                     )
                 right, n = int((predicted == labels).sum()), len(labels)
                 low, high = (float(v) for v in wilson_interval(right, n))

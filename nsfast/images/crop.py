@@ -17,14 +17,14 @@ ATTEMPTS = 10
 DRAWS = 2 * ATTEMPTS + 3  # area and aspect of each attempt, then left, top and flip
 
 
-def centre_square(width: int, height: int, size: int) -> Box:
+def centre_square(width: int, height: int, size: int, whole: bool = False) -> Box:
     """Return the centre square of fraction size / (size + 32) of the short side; all of it for `size` below 64.
 
     224 keeps 0.875 of the short side, as the released code evaluates and labels (data_input.py, preprocessing.py).
-    The border of 32 pixels is ImageNet's: small pictures have no room for one.
+    The border of 32 pixels is ImageNet's: small pictures have no room for one. Where `whole` is true there is none.
     """
     short = min(width, height)
-    side = short if size < 64 else max(1, int(size / (size + 32) * short))
+    side = short if whole or size < 64 else max(1, int(size / (size + 32) * short))
     left, top = (width - side + 1) // 2, (height - side + 1) // 2
     return left, top, left + side, top + side
 
@@ -41,6 +41,7 @@ def random_box(
     draws: np.ndarray,
     area: tuple[float, float] = (0.08, 1.0),
     aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    whole: bool = False,
 ) -> Box:
     """Return an Inception-style random part of a picture: its share of the area and its shape are drawn.
 
@@ -50,6 +51,7 @@ def random_box(
         draws: one row of `random_draws`.
         area: lowest and highest share of the picture's area.
         aspect: lowest and highest width divided by height; its logarithm is uniform.
+        whole: whether that centre square has no border.
 
     The distribution is that of torchvision's `RandomResizedCrop`; after 10 attempts comes the evaluation's centre
     square instead, as in the released code (preprocessing.py, `_decode_and_random_crop`).
@@ -62,4 +64,4 @@ def random_box(
             left = int((width - across + 1) * draws[-3])
             top = int((height - down + 1) * draws[-2])
             return left, top, left + across, top + down
-    return centre_square(width, height, size)
+    return centre_square(width, height, size, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import BinaryIO
@@ -9,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from nsfast.images.crop import Box, Choice
+from nsfast.images.crop import Box, Choice, centre_square
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # tried whatever the ending says
 TURNS = {
@@ -37,15 +38,8 @@ def decode(path: str | Path, size: int, channels: int) -> np.ndarray:
 
     Returns (size, size, channels) uint8; raises whatever the decoder of a damaged file raises.
     """
-    with Image.open(path, formats=FORMATS) as image:
-        image.draft(None, (2 * size, 2 * size))  # JPEG alone: decode a fraction, still twice what is kept
-        image.load()
-        image = _plain(_upright(image), "L" if channels == 1 else "RGB")
-    short = min(image.size)
-    left, top = (image.width - short) // 2, (image.height - short) // 2
-    image = image.crop((left, top, left + short, top + short))
-    image = image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.asarray(image).reshape(size, size, channels)
+    # What is decoded as needed must be the same picture, so that both ways to read a folder give the same set.
+    return decode_part(path, size, channels, partial(centre_square, size=size, whole=True), margin=2.0)
 
 
 def decode_part(
@@ -113,9 +107,17 @@ def _stored(box: Box, turn: int, width: int, height: int) -> Box:
 
 
 def verify(source: str | Path | BinaryIO) -> None:
-    """Open a picture and check what its format lets one check without decoding; raises as the decoder would."""
+    """Read a picture to its end, so that one that is cut short is found; raises as the decoder would.
+
+    A PNG has checksums. Other formats are decoded, a JPEG at an eighth of its size: of 500 x 375 pixels in about 0.6 ms
+    (2 ms if it is progressive), where its header alone takes 0.02 ms.
+    """
     with Image.open(source, formats=FORMATS) as image:
-        image.verify()
+        if image.format == "PNG":
+            image.verify()
+        else:
+            image.draft(None, (1, 1))  # JPEG alone: the smallest scale that there is
+            image.load()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -27,9 +27,9 @@ class PictureFiles:
     """An array of pictures, (n, size, size, channels) uint8, each decoded from its file when it is asked for.
 
     `pictures[3]`, `pictures[2:9]` and `pictures[rows]` are real arrays: the centre square of fraction
-    size / (size + 32) of the short side (all of it for sizes below 64), upright, resized (bicubic, antialiased), as
-    the released code evaluates and labels. `crops` draws random parts for training. What is kept of a picture is a
-    few numbers in numpy arrays, so a million of them may be sent to the workers of a DataLoader.
+    size / (size + 32) of the short side (all of it for sizes below 64, or if `whole`), upright, resized (bicubic,
+    antialiased), as the released code evaluates and labels. `crops` draws random parts for training. What is kept of a
+    picture is a few numbers in numpy arrays, so a million of them may be sent to the workers of a DataLoader.
 
     Args:
         root: folder that the paths lie below.
@@ -39,6 +39,7 @@ class PictureFiles:
         offsets, lengths: (n,) first byte and number of bytes of each picture in its file (a tar); None for files that
             are one picture each. An offset of -1 is the whole file.
         workers: threads that decode.
+        whole: whether the whole centre square is kept, without ImageNet's border, as of a folder's pictures.
     """
 
     dtype = np.dtype(np.uint8)
@@ -53,6 +54,7 @@ class PictureFiles:
         offsets: np.ndarray | None = None,
         lengths: np.ndarray | None = None,
         workers: int = 2,
+        whole: bool = False,
     ):
         if channels not in (1, 3):
             raise ImageProblem(f"channels is {channels!r}; give 1 (grey) or 3 (colour)")
@@ -60,6 +62,7 @@ class PictureFiles:
         self.size = within("size", size, 1, 4096)
         self.channels = channels
         self.workers = within("workers", workers, 1)
+        self.whole = whole
         names = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
         n = len(names)
         self._offsets = np.full(n, -1) if offsets is None else np.array(offsets, np.int64)
@@ -90,6 +93,20 @@ class PictureFiles:
         """(n,) number of bytes of each picture in its file, -1 for a whole file."""
         return self._lengths
 
+    def stamps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (n,) size in bytes and (n,) time of the last change in nanoseconds of the file of each picture.
+
+        They are looked up now, once for each file, and are -1 where it is gone.
+        """
+        found = np.full((2, len(self._names)), -1, np.int64)
+        for number, name in enumerate(self._names):
+            try:
+                info = os.stat(os.path.join(self.root, os.fsdecode(name)))
+            except OSError:  # the one who decodes it is told
+                continue
+            found[:, number] = info.st_size, info.st_mtime_ns
+        return found[0][self._file], found[1][self._file]
+
     def __len__(self) -> int:
         return len(self._file)
 
@@ -100,7 +117,7 @@ class PictureFiles:
 
     def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
         """Decode one picture (size, size, channels) or several (k, size, size, channels)."""
-        choose = partial(centre_square, size=self.size)
+        choose = partial(centre_square, size=self.size, whole=self.whole)
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             return self._decode_all(self._rows([key]), [(choose, False)], margin=2.0)[0]
         rows = self._rows(key)
@@ -139,7 +156,7 @@ class PictureFiles:
         draws = random_draws(len(rows), seed)
         parts = [
             (
-                partial(random_box, size=self.size, draws=draw, area=area, aspect=aspect),
+                partial(random_box, size=self.size, draws=draw, area=area, aspect=aspect, whole=self.whole),
                 flip and draw[-1] < 0.5,
             )
             for draw in draws
@@ -161,7 +178,7 @@ class PictureFiles:
         return other
 
     def problems(self, advance: Callable[[], None] = lambda: None) -> dict[int, str]:
-        """Open every picture without decoding it; return row and reason of those that cannot be read.
+        """Read every picture to its end (`verify`); return row and reason of those that cannot be decoded.
 
         Args:
             advance: called once for each picture.
@@ -248,13 +265,21 @@ def _quiet() -> Iterator[None]:
 
 
 def save_files(path: Path, pictures: PictureFiles) -> None:
-    """Write which files the pictures are to a Parquet table: path, offset, length; root and form as metadata."""
+    """Write which files the pictures are to a Parquet table; root and form stand in its metadata.
+
+    A picture is its path, offset and length, and its file's (a shard's: the tar's) size in bytes and time of the last
+    change in nanoseconds, as `listing` describes it: a file that is replaced under its name makes another table, so
+    that stages which read the old one do not stand. Both are -1 of a file that is gone.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     about = {"root": pictures.root, "size": str(pictures.size), "channels": str(pictures.channels)}
+    about["whole"] = str(int(pictures.whole))
+    sizes, modified = pictures.stamps()
     columns = {"path": pictures.paths, "offset": pictures.offsets, "length": pictures.lengths}
-    kinds = [("path", pa.string()), ("offset", pa.int64()), ("length", pa.int64())]
+    columns |= {"size": sizes, "modified": modified}
+    kinds = [("path", pa.string()), *((name, pa.int64()) for name in columns if name != "path")]
     parquet.write_table(pa.table(columns, pa.schema(kinds, metadata=about)), path)
 
 
@@ -265,7 +290,6 @@ def load_files(path: Path) -> PictureFiles:
     table = parquet.ParquetFile(path).read(["path", "offset", "length"])
     about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     offsets, lengths = (table[name].to_numpy() for name in ("offset", "length"))
-    whole = bool((offsets < 0).all())
-    size, channels = int(about["size"]), int(about["channels"])
-    where = (None, None) if whole else (offsets, lengths)
-    return PictureFiles(about["root"], table["path"].to_pylist(), size, channels, *where)
+    where = (None, None) if bool((offsets < 0).all()) else (offsets, lengths)
+    size, channels, whole = (int(about[name]) for name in ("size", "channels", "whole"))
+    return PictureFiles(about["root"], table["path"].to_pylist(), size, channels, *where, whole=bool(whole))

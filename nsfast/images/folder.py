@@ -7,6 +7,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -44,15 +45,15 @@ def read_folder(
 
     Args:
         path: folder with labeled/<class>/, unlabeled/ and perhaps validation/<class>/, test/<class>/.
-        size: height and width in pixels, 1..4096; the centre square of a picture is resized to it.
+        size: height and width in pixels, 1..4096; the whole centre square of a picture is resized to it.
         channels: 1 (grey) or 3 (colour).
         validation_share: part of each class's labeled pictures, 0..1, but at least one, that is set aside
             where validation/ has no pictures; which ones depends on the seed and the ids of that class alone.
         test_share: the same for test/.
         decode: "now", all pictures into memory, or "as_needed", each when it is used: for large pictures and for
-            very many. As needed, a folder may hold pictures in .tar shards too (WebDataset's layout: key.jpg and, but
-            for unlabeled pictures, key.cls with the class's name; where it holds a number, classes.txt may
-            name the classes, one a line from 0 on).
+            very many; the pixels are the same. As needed, a folder may hold pictures in .tar shards too (WebDataset's
+            layout: key.jpg and, but for unlabeled pictures, key.cls with the class's name; where it holds a
+            number, classes.txt may name the classes, one a line from 0 on).
         seed: of the choice above.
         progress: called with the number of files read so far and of all that there are.
 
@@ -83,7 +84,7 @@ def read_folder(
     splits: dict[str, Split] = {}
     left_out: list[tuple[str, str]] = []
     for name, listing in listings.items():
-        read = open_all if kept else _decode_all
+        read = partial(open_all, whole=True) if kept else _decode_all
         good, pixels, bad = read(listing.pictures, root, size, channels, advance)
         left_out += bad + [(file.id, file.problem) for file in listing.others]
         if bad and not good:
@@ -189,16 +190,18 @@ def open_all(
     channels: int,
     advance: Callable[[], None] = lambda: None,
     look: bool = True,
+    whole: bool = False,
 ) -> tuple[list[File], PictureFiles, list[tuple[str, str]]]:
-    """Return the files that can be opened, the pictures that they are, and (id, reason) of the others.
+    """Return the files that can be read, the pictures that they are, and (id, reason) of the others.
 
-    Without `look` none is opened, and all are taken for pictures.
+    Without `look` none is opened, and all are taken for pictures. With `whole` the whole centre square is kept of each,
+    as of a folder's pictures, and without it what the released code keeps of ImageNet's.
     """
     prefix = os.path.join(str(root), "")
     paths = [file.path.removeprefix(prefix) for file in files]
     where = [np.array([getattr(file, name) for file in files], np.int64) for name in ("offset", "size")]
     inside = any(file.offset >= 0 for file in files)
-    pictures = PictureFiles(root, paths, size, channels, *(where if inside else (None, None)))
+    pictures = PictureFiles(root, paths, size, channels, *(where if inside else (None, None)), whole=whole)
     problems = pictures.problems(advance) if look else {}
     if not problems:
         return files, pictures, []

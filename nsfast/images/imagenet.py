@@ -6,7 +6,6 @@ training pictures, by the hash of their ids.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -14,19 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from nsfast.errors import within
+from nsfast.images.devkit import DEVKIT, LAYOUT, flat_val, read_devkit
 from nsfast.images.download import require
+from nsfast.images.files import PictureFiles
 from nsfast.images.folder import class_names, open_all
 from nsfast.images.image_set import ImageSet, Split
-from nsfast.images.listing import File, Listing, list_split
+from nsfast.images.listing import File, list_split
+from nsfast.images.pool import list_pool
 from nsfast.images.problem import ImageProblem
 from nsfast.images.shards import open_shards
 from nsfast.images.subsets import share_of_each, without
 from nsfast.streams import hash_order
 
-DEVKIT = tuple(
-    f"ILSVRC2012_devkit_t12/data/{name}" for name in ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
-)
-LAYOUT = "train/<wnid>/*.JPEG or train/*.tar, and val/ likewise or val/*.JPEG with ILSVRC2012_devkit_t12/"
 NAMES = {
     "n01440764": "tench",
     "n02102040": "English springer",
@@ -68,17 +66,20 @@ def imagenet(
     Args:
         path: folder that holds train/ and val/ (folders of wnids or WebDataset shards), or a flat val/ with the devkit.
         unlabeled: folder of any pictures and .tar shards that is the unlabeled pool. Without one it is what
-            `labeled_share` leaves of train/; with one that is not used.
+            `labeled_share` leaves of train/; with one that is not used. It may hold no folder of train/ or val/:
+            the paper takes ImageNet's validation pictures out of its pool.
         labeled_share: part of each class's training pictures that is labeled, above 0 and up to 1.
         validation: training pictures set aside to validate (the paper's code has 25,022 of 1,281,167).
-        limit: pictures of the unlabeled pool, drawn by the seed; 0 for all.
+        limit: pictures of the unlabeled pool, drawn by the seed; 0 for all. Of a folder `unlabeled` no more are opened
+            than it takes to find so many that can be read.
         size: height and width in pixels, 1..4096.
         verify: whether every picture is opened once, so that damaged ones are left out and do not end the training.
         seed: of every choice above.
         progress: called with the number of pictures opened so far and of all that there are.
 
     Raises:
-        ImageProblem: a part of the layout is missing, or no picture would be unlabeled.
+        ImageProblem: a part of the layout is missing, no picture would be unlabeled, or `unlabeled` holds pictures of
+            train/ or val/.
     """
     within("data.validation", validation, 1)
     within("data.limit", limit, 0)
@@ -87,7 +88,7 @@ def imagenet(
             "data.unlabeled is empty and data.labeled_share is 1, so no picture is unlabeled; give a folder of "
             "pictures, or a share below 1"
         )
-    parts = _Parts(path, unlabeled, size, verify, progress)
+    parts = _Parts(path, unlabeled, size, verify, progress, limit, seed)
     train = parts.split("train")
     n, order = len(train), hash_order(train.ids, seed, "imagenet")
     if validation >= n:
@@ -165,7 +166,16 @@ def _archive(top: str) -> tuple[str, str | None]:
 class _Parts:
     """What train/, val/ and the folder of unlabeled pictures hold, listed before a picture is opened."""
 
-    def __init__(self, path: str, unlabeled: str, size: int, verify: bool, progress: Callable | None):
+    def __init__(
+        self,
+        path: str,
+        unlabeled: str,
+        size: int,
+        verify: bool,
+        progress: Callable | None,
+        limit: int = 0,
+        seed: int = 0,
+    ):
         self.root, self.size, self.verify = (
             Path(path).expanduser(),
             within("data.size", size, 1, 4096),
@@ -179,10 +189,10 @@ class _Parts:
         test = list_split(self.root, "val", in_classes=True, shards=True)
         flat = not test.classes and not test.shards
         known = flat or (self.root / DEVKIT[0]).is_file()
-        truth = _devkit(self.root) if known else {}
+        truth = read_devkit(self.root) if known else {}
         names = names or sorted(train.classes or test.classes or set(truth.values())) or None
         self.listings = {"train": open_shards(train, True, names)}
-        self.listings["test"] = _flat(self.root, truth) if flat else open_shards(test, True, names)
+        self.listings["test"] = flat_val(self.root, truth) if flat else open_shards(test, True, names)
         self.roots = {"train": self.root, "test": self.root}
         self.classes = self.listings["train"].classes
         if len(self.classes) < 2:
@@ -193,24 +203,27 @@ class _Parts:
                 f"val/ has class {extra[0]!r}, which train/ lacks; add {self.root}/train/{extra[0]}"
             )
         if unlabeled:
-            folder = Path(unlabeled).expanduser()
-            if not folder.is_dir():
-                raise ImageProblem(
-                    f"no folder {unlabeled!r}; data.unlabeled is a folder of pictures or .tar shards"
-                )
-            folder = folder.resolve()
-            listing = list_split(folder.parent, folder.name, in_classes=False, shards=True)
-            self.listings["unlabeled"] = _renamed(open_shards(listing, False))
-            self.roots["unlabeled"] = folder.parent
+            self.listings["unlabeled"], self.roots["unlabeled"] = list_pool(
+                unlabeled, self.root, [self.listings["test"], self.listings["train"]]
+            )
         self.left_out = [(f.id, f.problem) for listing in self.listings.values() for f in listing.others]
-        total, done = sum(len(listing.pictures) for listing in self.listings.values()), count(1)
-        self.advance = (lambda: progress(next(done), total)) if progress else (lambda: None)
+        self.draw: np.ndarray | None = None
+        if limit and unlabeled:
+            ids = [file.id for file in self.listings["unlabeled"].pictures]
+            self.draw, self.limit = np.argsort(hash_order(ids, seed, "limit")), min(limit, len(ids))
+        self.total, done = sum(len(listing.pictures) for listing in self.listings.values()), count(1)
+        if self.draw is not None:
+            self.total += self.limit - len(self.draw)
+        self.advance = (lambda: progress(next(done), self.total)) if progress else (lambda: None)
 
     def split(self, name: str) -> Split:
         """Return one of them; what cannot be opened is added to `left_out`."""
         files, root = self.listings[name].pictures, self.roots[name]
-        good, pixels, bad = open_all(files, root, self.size, 3, self.advance, self.verify)
-        self.left_out += bad
+        if name == "unlabeled" and self.draw is not None:
+            good, pixels = self._drawn(files, root)
+        else:
+            good, pixels, bad = open_all(files, root, self.size, 3, self.advance, self.verify)
+            self.left_out += bad
         if not good:
             said = "; " + ": ".join(self.left_out[-1]) if self.left_out else ""
             raise ImageProblem(f"no {name} picture below {root} can be read{said}")
@@ -219,6 +232,21 @@ class _Parts:
             index = {wnid: number for number, wnid in enumerate(self.classes)}
             labels = np.array([index[file.class_name] for file in good], np.int64)
         return Split(np.array([file.id for file in good], dtype=str), pixels, labels)
+
+    def _drawn(self, files: list[File], root: Path) -> tuple[list[File], PictureFiles]:
+        """Return the first `limit` of the draw that can be read; for each that cannot the next one is opened."""
+        kept: list[File] = []
+        at = 0
+        while len(kept) < self.limit and at < len(self.draw):
+            rows = self.draw[at : at + self.limit - len(kept)]
+            at += len(rows)
+            drawn = [files[row] for row in rows]
+            good, _, bad = open_all(drawn, root, self.size, 3, self.advance, self.verify)
+            kept += good
+            self.left_out += bad
+            self.total += min(len(bad), len(self.draw) - at)
+        kept.sort()
+        return kept, open_all(kept, root, self.size, 3, look=False)[1]
 
 
 def _image_set(
@@ -255,42 +283,3 @@ def _image_set(
         truth=truth,
         left_out=tuple(sorted(parts.left_out)),
     )
-
-
-def _renamed(listing: Listing) -> Listing:
-    """Let the ids of unlabeled pictures begin with "unlabeled/", whatever their folder is called."""
-
-    def rename(files: list[File]) -> list[File]:
-        return [file._replace(id=f"unlabeled/{file.id.split('/', 1)[1]}") for file in files]
-
-    return listing._replace(pictures=rename(listing.pictures), others=rename(listing.others))
-
-
-def _flat(root: Path, truth: dict[int, str]) -> Listing:
-    """List a val/ without class folders; the number in a file's name is its line in the devkit's ground truth."""
-    listing = list_split(root, "val", in_classes=False)
-    pictures: list[File] = []
-    for file in listing.pictures:
-        number = re.search(r"_(\d+)\.[A-Za-z]+$", file.id)
-        if number and int(number[1]) in truth:
-            pictures.append(file._replace(label=truth[int(number[1])]))
-        else:
-            listing.others.append(file._replace(problem="the devkit's ground truth has no line for it"))
-    return listing._replace(pictures=pictures, classes=sorted({file.label for file in pictures}))
-
-
-def _devkit(root: Path) -> dict[int, str]:
-    """Return the wnid of each official validation picture by its number, 1 for the first."""
-    for name in DEVKIT:
-        if not (root / name).is_file():
-            raise ImageProblem(f"no {root / name}, which says the classes of val/*.JPEG; expected {LAYOUT}")
-    from scipy.io import loadmat
-
-    try:
-        synsets = loadmat(root / DEVKIT[0], squeeze_me=True, struct_as_record=False)["synsets"]
-        wnids = {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets if not int(s.num_children)}
-        lines = (root / DEVKIT[1]).read_text(encoding="utf-8").split()
-        return {number: wnids[int(line)] for number, line in enumerate(lines, 1)}
-    except Exception as error:  # the reader of a damaged file raises nearly everything
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ImageProblem(f"the devkit in {root / DEVKIT[0]} is damaged ({said}); unpack it anew") from None

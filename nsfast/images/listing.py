@@ -124,22 +124,30 @@ def describe_files(root: Path, names: list[str]) -> list[tuple[str, int, int]]:
 
 
 def walk_files(root: Path, folder: str) -> list[tuple[str, int, int]]:
-    """Return the same of every file below root/folder but hidden ones, sorted; quick for a million of them."""
+    """Return the same of every file below root/folder but hidden ones, sorted; quick for a million of them.
+
+    What may not be read is left out: `list_split` says why, and once it may be read the description is another.
+    """
     found, waiting, seen = [], [folder] if (root / folder).is_dir() else [], set()
     for name in waiting:
         real = os.path.realpath(root / name)
         if real in seen:
             continue
         seen.add(real)
-        with os.scandir(real) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
+        try:
+            with os.scandir(real) as entries:
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError:
+            continue
+        for entry in visible:
+            try:
                 if entry.is_dir():
                     waiting.append(f"{name}/{entry.name}")
                 elif entry.is_file():  # not a link that leads nowhere
                     info = entry.stat()
                     found.append((shown(f"{name}/{entry.name}"), info.st_size, info.st_mtime_ns))
+            except OSError:
+                continue
     return sorted(found)
 
 

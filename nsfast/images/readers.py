@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nsfast.errors import choice
+from nsfast.images.devkit import DEVKIT
 from nsfast.images.digits import digits
 from nsfast.images.folder import list_folder, read_folder
 from nsfast.images.image_set import ImageSet
-from nsfast.images.imagenet import DEVKIT, imagenet, imagenette, imagenette_folder
+from nsfast.images.imagenet import imagenet, imagenette, imagenette_folder
 from nsfast.images.listing import describe_files, walk_files
 from nsfast.images.official import FILES, cifar10, cifar100, stl10, svhn
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,29 +13,31 @@ from torch import nn
 from nsfast.errors import NsfastError
 from nsfast.images import Split
 from nsfast.labels.table import LabelTable, read_labels, read_shard, shard_name, write_shard
+from nsfast.models.network import pictures_at_once
 from nsfast.progress import Progress
 
 
-def predict(model: nn.Module, pixels: np.ndarray, batch: int = 256, compile: bool = False) -> torch.Tensor:
+def predict(model: nn.Module, pixels: np.ndarray, batch: int = 0, compile: bool = False) -> torch.Tensor:
     """Return logits (n, classes) float32 of uint8 pixels (n, height, width, channels).
 
     The model runs in eval mode (no dropout, no stochastic depth, batch-norm statistics fixed), without any noise on
     the pictures; its mode is put back afterwards. Pictures kept as files are decoded at the network's own resolution.
 
     Args:
-        batch: pictures in a forward pass.
+        batch: pictures in a forward pass; 0 for 256 of up to 224 pixels, fewer in proportion to the area above.
         compile: compile the network first (torch.compile); the last batch is filled up, so that it is done once.
     """
     if hasattr(pixels, "at") and getattr(model, "pixels", None):
         pixels = pixels.at(model.pixels)
+    batch = batch or pictures_at_once(getattr(model, "pixels", None) or pixels.shape[1])
     device, modes = next(model.parameters()).device, [(m, m.training) for m in model.modules()]
     model.eval()
     forward = torch.compile(model, dynamic=False) if compile else model
     out = []
     try:
         with torch.inference_mode():
-            for start in range(0, len(pixels), batch):
-                x = torch.from_numpy(np.array(pixels[start : start + batch]))
+            for part_ in _ahead(pixels, batch):
+                x = torch.from_numpy(part_)
                 count = len(x)
                 if compile and count < batch:
                     x = torch.cat([x, x[:1].expand(batch - count, *x.shape[1:])])
@@ -111,6 +115,20 @@ def label(
             write_shard(path, ids, probabilities, classes, about)
         progress.update(start + len(ids))
     return read_labels(folder)
+
+
+def _ahead(pixels, batch: int) -> Iterator[np.ndarray]:
+    """Batches of pixels; of pictures kept as files the next one is decoded while one is looked at."""
+    starts = range(0, len(pixels), batch)
+    if not hasattr(pixels, "crops"):
+        yield from (np.array(pixels[start : start + batch]) for start in starts)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(pixels.__getitem__, slice(start, start + batch)) for start in starts[:2]]
+        for start in starts:
+            yield waiting.pop(0).result()
+            if (later := start + 2 * batch) < len(pixels):
+                waiting.append(pool.submit(pixels.__getitem__, slice(later, later + batch)))
 
 
 def part(pixels, start: int, end: int):

@@ -83,3 +83,8 @@ def _channels_last(x: torch.Tensor) -> torch.Tensor:
     if channels == 1:  # `contiguous` would leave the strides as they are
         return x.reshape(n, height, width, 1).permute(0, 3, 1, 2)
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def pictures_at_once(side: int) -> int:
+    """Return how many pictures of side x side pixels go through at once by default: 256 up to 224 pixels."""
+    return max(4, int(256 * min(1.0, (224 / side) ** 2)))

@@ -280,7 +280,7 @@ def _check(profile: Profile) -> None:
         )
     balancing = profile.groups["balancing"]
     checked("balancing", check_selection, balancing["threshold"], balancing["per_class"], balancing["method"])
-    for name in ("batch_size", "shard_size"):
+    for name in ("batch_size", "shard_size", "workers"):
         checked("labeling", within, name, profile.groups["labeling"][name], 1)
     checked("analysis", _check_analysis, profile.groups["analysis"])
 

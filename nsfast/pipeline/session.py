@@ -133,6 +133,8 @@ class Session:
         about["pictures"] = fingerprint(self.records.contents(("images/unlabeled.*",)))
         where = self.folder / "labels"
         pool = self.images.unlabeled
+        if hasattr(pool.pixels, "crops"):
+            pool.pixels.workers = self.parameters["workers"]
         labels = label(
             *(teacher.to(default_device()), pool, self.images.classes, where, about),
             *(batch_size, shard_size, compile),
@@ -220,7 +222,8 @@ class Session:
         """Return at most `most` test pictures, drawn by id."""
         test = self.images.test
         rows = np.sort(np.argsort(hash_order(test.ids, self.parameters["seed"], "test pictures"))[:most])
-        return test.take(rows)
+        taken = test.take(rows)  # in memory, at the set's size: what is corrupted begins as what is not
+        return Split(taken.ids, np.asarray(taken.pixels), taken.labels)
 
     def save(self, name: str, rows: list[dict], figure: tuple[str, Figure]) -> Figure:
         """Write rows to `tables/<name>.csv` and a figure to `figures/<its name>.png`; return the figure to be shown."""

@@ -67,9 +67,10 @@ class TrainingStage:
         selection = read_selection(self.folder / "selection.parquet")
         pool = self.images.unlabeled
         picture, row = (rows_of(ids, selection.ids) for ids in (pool.ids, labels.ids))
-        return PseudoLabeled(
-            pool.take(picture).pixels, labels.probabilities[row].astype(np.float32), selection.copies
-        )
+        pixels, probabilities = pool.take(picture).pixels, labels.probabilities[row]
+        if not hasattr(pixels, "crops"):  # of many pictures they stay half as large
+            probabilities = probabilities.astype(np.float32)
+        return PseudoLabeled(pixels, probabilities, selection.copies)
 
     def train(
         self,

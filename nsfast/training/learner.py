@@ -13,15 +13,16 @@ from fastai.learner import Learner
 
 from nsfast.errors import NsfastError
 from nsfast.images import Split
-from nsfast.losses import SoftTargetCrossEntropy, SoftTargets, soft_accuracy, soft_targets
+from nsfast.losses import SoftTargetCrossEntropy, SoftTargets, soft_accuracy
 from nsfast.models import Network, build_model, default_device
+from nsfast.models.network import pictures_at_once
 from nsfast.noise import RandAugment, StochasticDepth
 from nsfast.noise.crops import Cutout, PadCrop
 from nsfast.streams import seed_everything
 from nsfast.training.batches import joint_loaders
 from nsfast.training.finetune import Frozen, freeze_first
 from nsfast.training.optimizer import optimizer_function, weight_groups
-from nsfast.training.pictures import FilePictures, Pictures, Resized
+from nsfast.training.pictures import FilePictures, JointTargets, Pictures, Resized
 from nsfast.training.processes import Distribute, Processes
 from nsfast.training.recipe import Recipe
 
@@ -32,7 +33,7 @@ class PseudoLabeled:
 
     Args:
         pixels: (n, height, width, channels) uint8.
-        probabilities: (n, classes) float32, the teacher's distributions.
+        probabilities: (n, classes) float16 or float32, the teacher's distributions.
         copies: (n,) int64, how often each enters an epoch, 1 or more.
     """
 
@@ -85,17 +86,17 @@ def build_learner(
     model.lay_out(device, recipe.precision)
     if frozen:
         freeze_first(model, frozen)
-    targets = soft_targets(torch.from_numpy(np.asarray(labeled.labels)), classes)
     pixels, groups = [labeled.pixels], [np.arange(len(labeled)), np.empty(0, np.int64)]
+    probabilities = np.empty((0, classes), np.float32)
     if recipe.ratio:
-        if pseudo.probabilities.shape[1] != classes:
+        probabilities = pseudo.probabilities
+        if probabilities.shape[1] != classes:
             raise NsfastError(
-                f"pseudo-labels over {pseudo.probabilities.shape[1]} classes; the pictures have {classes}"
+                f"pseudo-labels over {probabilities.shape[1]} classes; the pictures have {classes}"
             )
         pixels.append(pseudo.pixels)
-        soft = torch.from_numpy(np.asarray(pseudo.probabilities, np.float32))
-        targets = torch.cat([targets, soft / soft.sum(1, keepdim=True)])  # stored in half precision
         groups[1] = np.repeat(np.arange(len(pseudo.pixels)) + len(labeled), pseudo.copies)
+    targets = JointTargets(labeled.labels, probabilities, classes)
     valid_targets = torch.from_numpy(np.asarray(validation.labels))
     as_files = any(hasattr(p, "crops") for p in (*pixels, validation.pixels))
     if as_files:
@@ -106,7 +107,8 @@ def build_learner(
     elif recipe.crop == "inception":
         raise NsfastError("crop 'inception' needs pictures kept as files; set crop to 'pad' or 'none'")
     else:
-        train_set = Pictures(pixels, targets, 0, device)
+        dense = targets.index_select(0, torch.arange(len(targets)))
+        train_set = Pictures(pixels, dense, 0, device)
         valid_set = Pictures([validation.pixels], valid_targets, 1, device)
     loaders = joint_loaders(
         train_set,
@@ -121,7 +123,7 @@ def build_learner(
         rank=processes.rank,
         processes=processes.count,
         transforms=_batch_transforms(recipe, train_set),
-        validation_batch=min(256, part * (labeled_too + recipe.ratio)) if as_files else 256,
+        validation_batch=pictures_at_once(side),
         device=device,
     )
     if processes.count > 1 and recipe.sync_batchnorm:

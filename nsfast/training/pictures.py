@@ -100,13 +100,51 @@ class Pictures(_Dataset):
         return empty
 
 
+class JointTargets:
+    """Labels and the teacher's distributions, made into distributions for the rows of a batch alone.
+
+    Args:
+        labels: (n,) class indices of the labeled pictures, which come first.
+        probabilities: (m, classes) of the pseudo-labeled ones, in any precision; normalised when they are used.
+        classes: how many.
+    """
+
+    ndim = 2
+
+    def __init__(self, labels: np.ndarray, probabilities: np.ndarray, classes: int):
+        self.labels, self.probabilities, self.classes = np.asarray(labels), probabilities, classes
+
+    def __len__(self) -> int:
+        return len(self.labels) + len(self.probabilities)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pictures and classes."""
+        return len(self), self.classes
+
+    def index_select(self, dim: int, rows: torch.Tensor) -> torch.Tensor:
+        """Return the distributions (k, classes) float32 of some rows."""
+        rows, n = rows.numpy(), len(self.labels)
+        out = torch.zeros(len(rows), self.classes)
+        labeled = np.flatnonzero(rows < n)
+        out[labeled, torch.from_numpy(self.labels[rows[labeled]]).long()] = 1.0
+        if len(pseudo := np.flatnonzero(rows >= n)):
+            soft = torch.from_numpy(np.asarray(self.probabilities[rows[pseudo] - n], np.float32))
+            out[pseudo] = soft / soft.sum(1, keepdim=True)  # stored in half precision
+        return out
+
+    def empty(self) -> JointTargets:
+        """Return the same of no picture."""
+        return JointTargets(self.labels[:0], self.probabilities[:0], self.classes)
+
+
 class FilePictures(_Dataset):
     """Large pictures, decoded where a loader's workers ask for them, as uint8.
 
     Args:
         pixels: one or two arrays, or `PictureFiles`, of (n, height, width, channels): the labeled, then the
             pseudo-labeled pictures.
-        targets, split_idx, vocab: see `Pictures`.
+        targets, split_idx, vocab: see `Pictures`; or `JointTargets`.
         inception: whether training pictures are random crops (`PictureFiles.crops`).
         flip: whether half of those are mirrored.
 
@@ -117,7 +155,7 @@ class FilePictures(_Dataset):
     def __init__(
         self,
         pixels: list,
-        targets: torch.Tensor,
+        targets: torch.Tensor | JointTargets,
         split_idx: int,
         vocab: Sequence[str] | None = None,
         inception: bool = False,
@@ -153,7 +191,8 @@ class FilePictures(_Dataset):
         """Return the same without pictures, for `Learner.export`."""
         empty = copy(self)
         empty.pixels, empty.ends = [part[:0] for part in self.pixels], np.zeros(len(self.pixels), int)
-        empty.targets = self.targets[:0].clone()
+        made = isinstance(self.targets, JointTargets)
+        empty.targets = self.targets.empty() if made else self.targets[:0].clone()
         return empty
 
 

@@ -198,6 +198,60 @@ def test_what_is_saved_comes_back(root, in_tars, tmp_path):
         assert np.array_equal(again.offsets, pictures.offsets) and np.array_equal(again[:], pictures[:])
 
 
+def test_a_picture_replaced_under_its_name_is_another_table(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (9, 9), (1, 2, 3)).save(tmp_path / name)
+    with tarfile.open(tmp_path / "c.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", "a.png")
+    files = PictureFiles(tmp_path, ["a.png", "b.png"], 8)
+    length = (tmp_path / "a.png").stat().st_size
+    shard = PictureFiles(tmp_path, ["c.tar"], 8, 3, [512], [length])
+
+    def tables():
+        for name, pictures in {"files": files, "shard": shard}.items():
+            save_files(tmp_path / name, pictures)
+        return [(tmp_path / name).read_bytes() for name in ("files", "shard")]
+
+    before = tables()
+    assert tables() == before
+    Image.new("RGB", (9, 9), (200, 2, 3)).save(tmp_path / "b.png")
+    after = tables()
+    assert after[0] != before[0] and after[1] == before[1]
+    content = bytearray((tmp_path / "c.tar").read_bytes())
+    content[600] ^= 1
+    (tmp_path / "c.tar").write_bytes(content)  # of the same size
+    assert tables()[1] != before[1]
+
+
+def test_the_table_says_what_the_folder_says_of_each_file(root, in_tars, tmp_path):
+    from pyarrow import parquet
+
+    for pictures in (PictureFiles(root, NAMES, 24), in_tars(24).take([5, 0, 5])):
+        save_files(tmp_path / "a.parquet", pictures)
+        rows = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+        stats = [(root / row["path"]).stat() for row in rows]
+        assert [(r["size"], r["modified"]) for r in rows] == [(s.st_size, s.st_mtime_ns) for s in stats]
+    save_files(tmp_path / "a.parquet", PictureFiles("/nowhere", ["a.png"], 8))
+    assert parquet.read_table(tmp_path / "a.parquet").to_pylist()[0]["modified"] == -1
+
+
+def test_the_whole_square_is_kept_where_it_is_asked_for(root, in_tars, tmp_path):
+    for pictures in (PictureFiles(root, NAMES, 70, whole=True), in_tars(70, whole=True)):
+        save_files(tmp_path / "a.parquet", pictures)
+        for same in (
+            pictures,
+            pictures.take([0]),
+            pictures.at(30).at(70),
+            load_files(tmp_path / "a.parquet"),
+        ):
+            expected = reference(root / NAMES[0], (10, 0, 140, 130), 70)  # of 150 x 130
+            assert same.whole and np.array_equal(same[0], expected)
+    cut = PictureFiles(root, NAMES, 70)
+    save_files(tmp_path / "a.parquet", cut)
+    assert not cut.whole and not load_files(tmp_path / "a.parquet").whole
+    assert not np.array_equal(cut[0], expected)
+
+
 @pytest.fixture
 def damaged(tmp_path, root):
     """Whole, cut, empty, missing, no picture, and a tar that ends early."""
@@ -220,12 +274,33 @@ def test_a_damaged_picture_is_named_with_the_reason(damaged):
             assert "\n" not in str(caught.value)
 
 
-def test_problems_are_found_without_decoding(damaged, monkeypatch):
-    monkeypatch.setattr(Image.Image, "resize", lambda *a, **k: pytest.fail("a picture was decoded"))
+def test_problems_are_found_without_keeping_a_picture(damaged, monkeypatch):
+    monkeypatch.setattr(Image.Image, "resize", lambda *a, **k: pytest.fail("a picture was kept"))
     calls = []
     found = damaged.problems(lambda: calls.append(1))
-    assert found.keys() == {2, 3, 4, 6} and len(calls) == 7
+    assert found.keys() == {1, 2, 3, 4, 6} and len(calls) == 7
     assert found[3].startswith("cannot be opened") and found[4] == "not a picture that can be read"
+    assert found[1].startswith("damaged: ")
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [("a.jpg", {}), ("a.jpg", {"progressive": True}), ("a.jpg", {"format": "MPO", "save_all": True}), ("a.png", {}),
+     ("a.webp", {}), ("a.bmp", {}), ("a.tif", {})],
+)  # fmt: skip
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_a_picture_that_is_cut_is_a_problem_exactly_where_it_cannot_be_decoded(
+    tmp_path, root, name, options, share
+):
+    path = tmp_path / name
+    with Image.open(root / NAMES[1]) as image:
+        image.convert("RGB").save(path, **options)
+    pictures = PictureFiles(tmp_path, [name], 16)
+    assert pictures.problems() == {}
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(ImageProblem):
+        pictures[0]
+    assert pictures.problems().keys() == {0}
 
 
 def test_a_decompression_bomb_is_a_problem_but_ends_no_training(root, monkeypatch):

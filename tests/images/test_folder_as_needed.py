@@ -46,6 +46,18 @@ def test_the_pictures_are_those_that_are_decoded_at_once(folder):
         assert np.array_equal(one.ids, two.ids) and np.array_equal(one.labels, two.labels)
 
 
+@pytest.mark.parametrize("size", [24, 64, 96])
+def test_large_and_odd_pictures_are_the_same_too(tmp_path, size):
+    root, random = Path(write_tiny("folder", tmp_path)["path"]), np.random.default_rng(0)
+    for number in range(12):
+        small = Image.fromarray(random.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        picture = small.resize((100 + 37 * number, 131), Image.Resampling.BICUBIC)
+        picture.save(root / "unlabeled" / f"{number}.{'jpg' if number % 2 else 'webp'}")
+    now, later = (read_folder(root, size=size, decode=decode) for decode in ("now", "as_needed"))
+    assert same_pictures(now, later) and len(later.unlabeled) == 72
+    assert later.unlabeled.pixels.whole and later.left_out == ()
+
+
 def test_setting_aside_takes_the_same_pictures(tmp_path):
     root = Path(write_tiny("folder", tmp_path)["path"])
     for split in ("validation", "test"):

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.datasets.imagenet import load_meta_file, parse_devkit_archive
 
-from nsfast.images import SPLITS, ImageProblem, PictureFiles
+from nsfast.images import SPLITS, ImageProblem, PictureFiles, files
+from nsfast.images.decode import verify
 from nsfast.images.imagenet import NAMES, _archive, imagenet, imagenette
 from nsfast.images.tiny import WNIDS, write_tiny
 
@@ -105,6 +106,52 @@ def test_the_pool_may_be_limited(folders):
     whole, part = imagenet(**known), imagenet(**known, limit=9)
     truth = dict(zip(whole.unlabeled.ids, whole.truth, strict=True))
     assert [truth[id] for id in part.unlabeled.ids] == part.truth.tolist() and len(part.truth) == 9
+
+
+@pytest.mark.parametrize("damage", [0, 3])
+def test_no_more_of_the_pool_is_opened_than_the_limit_takes(tmp_path, monkeypatch, damage):
+    parameters = write_tiny("imagenet", tmp_path)
+    whole = imagenet(**parameters, limit=10)
+    for id in whole.unlabeled.ids[:damage]:
+        (tmp_path / id).write_bytes(b"broken")
+    expected = imagenet(
+        **parameters, limit=10 + damage
+    ).unlabeled.ids  # the next ones of the draw come in their place
+    assert len(expected) == 10 + damage
+    opened, calls = [], []
+    monkeypatch.setattr(files, "verify", lambda source: opened.append(source) or verify(source))
+    images = imagenet(**parameters, limit=10, progress=lambda *count: calls.append(count))
+    assert sum("/unlabeled/" in str(source) for source in opened) == 10 + damage
+    assert len(images.unlabeled) == 10 and set(images.unlabeled.ids) <= set(expected)
+    assert list(images.unlabeled.ids) == sorted(images.unlabeled.ids)
+    assert set(dict(images.left_out)) == set(whole.unlabeled.ids[:damage])
+    assert calls[-1] == (110 + damage, 110 + damage)
+    if not damage:
+        assert np.array_equal(images.unlabeled.ids, whole.unlabeled.ids)
+
+
+def test_a_limit_above_what_can_be_read_takes_all_of_it(tmp_path):
+    parameters = write_tiny("imagenet", tmp_path)
+    (tmp_path / "unlabeled" / "007.jpg").write_bytes(b"broken")
+    for limit in (60, 1000):
+        assert len(imagenet(**parameters, limit=limit).unlabeled) == 59
+
+
+@pytest.mark.parametrize(
+    "pool", ["val", "train", f"val/{WNIDS[0]}", f"train/{WNIDS[1]}", ".", "..", "link", "holder", "own"]
+)
+def test_a_pool_that_shares_pictures_with_train_or_val_is_refused(tmp_path, pool):
+    root = tmp_path / "set"
+    parameters = write_tiny("imagenet", root)
+    (root / "link").symlink_to(root / "val")
+    (root / "holder").mkdir()
+    (root / "holder" / "more").symlink_to(root / "val" / WNIDS[2])
+    if pool == "own":  # a class that is a link to a folder elsewhere
+        (root / "val" / WNIDS[3]).rename(root / "own")
+        (root / "val" / WNIDS[3]).symlink_to(root / "own")
+    with pytest.raises(ImageProblem, match=r"data.unlabeled is .*; give another.*data.labeled_share below 1"):
+        imagenet(**{**parameters, "unlabeled": str(root / pool)})
+    assert len(imagenet(**parameters).unlabeled) == 60
 
 
 def test_a_pool_anywhere_may_hold_any_pictures(folders, tmp_path):

@@ -38,7 +38,7 @@ def test_recipe_prints_every_number_with_where_it_comes_from(tmp_path, command):
         (("run", "digits", "--set", "student.accumulate=3"), "set batch to"),
         (("run", "digits", "--set", "student.num_processes=3"), "3 processes"),
         (("run", "digits", "--set", "teacher.start=teacher"), "only a student has one"),
-        (("run", "digits", "--set", "teacher.start=gone.safetensors"), "no weights at start='gone.safetensors'"),
+        (("run", "digits", "--set", "teacher.start=gone.safetensors"), "gone.safetensors'; give a .safetensors file"),
         (("run", "digits", "--set", "student.crop=inception"), "crop 'inception' needs pictures kept as files"),
         (("run", "cifar10"), "download"),
         (("train", "nowhere", "teacher"), "no run in"),

@@ -8,8 +8,8 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from nsfast.pipeline.picture_counts import PictureCounts
-from nsfast.pipeline.work import NetworkAt, TrainingWork, shapes
+from nsfast.pipeline.cost.picture_counts import PictureCounts
+from nsfast.pipeline.cost.work import NetworkAt, TrainingWork, shapes
 from nsfast.training import Recipe
 from nsfast.training.finetune import freeze_first
 
@@ -107,9 +107,15 @@ def training_memory(work: TrainingWork, counts: PictureCounts) -> dict[str, int]
     }
 
 
-def labeling_memory(network: NetworkAt, batch: int) -> int:
-    """Return the bytes that labeling needs on its device: the weights, and what its widest layer passes on."""
-    return state_bytes(network) + batch * passing_bytes(network)
+def labeling_memory(network: NetworkAt, batch: int, precision: str = "float32") -> int:
+    """Return the bytes that labeling needs on its device: the weights, and what its widest layer passes on.
+
+    Args:
+        network: at the resolution at which it labels.
+        batch: pictures in a forward pass.
+        precision: of the recipe that trained it; in bfloat16 layers pass on half of the bytes.
+    """
+    return state_bytes(network) + batch * passing_bytes(network) // (1 + (precision == "bfloat16"))
 
 
 def checkpoint_bytes(network: NetworkAt, recipe: Recipe, frozen: int = 0) -> int:

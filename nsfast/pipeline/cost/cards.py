@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from nsfast.errors import choice
-from nsfast.pipeline.work import FORWARDS_OF_A_STEP, NetworkAt, TrainingWork, shapes
+from nsfast.pipeline.cost.work import FORWARDS_OF_A_STEP, NetworkAt, TrainingWork, shapes
 
 TIMM = "timm, results/benchmark-{}-amp-nhwc-pt112-cu113-rtx3090.csv"
 NVIDIA = "NVIDIA DeepLearningExamples, PyTorch/Classification/ConvNets, container 21.03"
@@ -170,10 +170,10 @@ def rate_of(card: str, network: NetworkAt, precision: str, training: bool, count
             f"{_words(near)}, times {factor:.3g} ({card} over {REFERENCE} at ",
         )
         source += f"{own.network}, by {_whose(own)})"
-    if used != wanted:
-        source += (
-            f"; {'float32' if used == 'float32' else 'mixed precision'}, for none is published in {precision}"
-        )
+    if used == "mixed" and wanted == "float32":
+        source += "; a lower bound: mixed precision, none is published in float32"
+    elif used != wanted:
+        source += f"; float32, for none is published in {precision}"
     return Rate(rate, own.share_of_each(count) if training else 1.0, source)
 
 

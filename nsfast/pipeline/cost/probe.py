@@ -21,27 +21,31 @@ from nsfast.errors import NsfastError
 from nsfast.images import Split
 from nsfast.labels.predict import predict
 from nsfast.models import build_model, default_device
-from nsfast.pipeline.cards import MEMORY
-from nsfast.pipeline.footprint import activation_bytes, state_bytes
-from nsfast.pipeline.work import FORWARDS_OF_A_STEP, NetworkAt, TrainingWork
+from nsfast.models.network import pictures_at_once
+from nsfast.pipeline.cost.cards import MEMORY
+from nsfast.pipeline.cost.footprint import activation_bytes, state_bytes
+from nsfast.pipeline.cost.work import FORWARDS_OF_A_STEP, NetworkAt, TrainingWork
 from nsfast.training.average import WeightAverage
 from nsfast.training.checkpoint import Checkpoint
 from nsfast.training.learner import PseudoLabeled, build_learner
 from nsfast.training.recipe import Recipe
 from nsfast.training.schedule import Schedule, schedule_of
 
-LONGEST = 60.0  # seconds that a single training may be tried for
+LONGEST = 60.0  # seconds, about, that all is tried for together
 MOST_ON_A_CPU = 1e11  # multiply-adds of a picture; a second or two for a core
 IMPORTS = "import papermill, ipykernel, fastai.learner, nsfast.training.train, nsfast.analysis.figures"
-IMPORT_SECONDS = 7.0  # of IMPORTS where the notebooks were clocked, see `cost.NOTEBOOK_SECONDS`
+IMPORT_SECONDS = 7.0  # of IMPORTS where the notebooks were clocked, see `costs.NOTEBOOK_SECONDS`
 
 
 class Probe:
     """The speed of this machine, measured when it is asked for, once for everything that is the same.
 
+    All of it together takes about a minute, `LONGEST`. Trainings for which that leaves no time are not tried: a step is
+    then reckoned as three forward passes, and `sources` says so.
+
     Args:
         threads: CPU threads of a stage.
-        seconds: that each distinct training is tried for; a slow one takes at least four steps.
+        seconds: that each distinct training is tried for; a slow one takes four steps, if there is time for them.
         batch: pictures in a forward pass of labeling.
         device: the first GPU if there is one, else the CPU.
     """
@@ -59,6 +63,13 @@ class Probe:
         self._looks: dict[tuple[NetworkAt, bool], float] = {}
         self._fits: dict[tuple, tuple[float, float]] = {}
         self._slowness: float | None = None
+        self._begun: float | None = None
+
+    def _left(self) -> float:
+        """Seconds that may still be spent, counted from the first question."""
+        now = time.perf_counter()
+        self._begun = now if self._begun is None else self._begun
+        return LONGEST - (now - self._begun)
 
     def look(self, network: NetworkAt, precision: str = "float32") -> float:
         """Return the seconds of a forward pass over a picture, as labeling makes it: on a CPU always in float32.
@@ -78,16 +89,18 @@ class Probe:
     def _time_looking(self, network: NetworkAt, half: bool) -> float:
         model = _model(network).to(self.device)
         model.autocast = torch.bfloat16 if half else None
-        pixels = _pictures(min(self.batch, 256), network.pixels, network.channels)
-        count, each = 2, 0.0
+        batch = min(self.batch, pictures_at_once(network.pixels))
+        pixels = _pictures(batch, network.pixels, network.channels)
+        seconds = min(self.seconds / 4, self._left() / 8)
+        count, each = min(2, batch), 0.0
         while True:
             for _ in range(2):  # the first of a new size warms up
                 begun = time.perf_counter()
-                predict(model, pixels[:count], self.batch)
+                predict(model, pixels[:count], batch)
                 each = (time.perf_counter() - begun) / count
-            if count >= len(pixels) or each * count > self.seconds / 4:
+            if count >= len(pixels) or each * count > seconds:
                 break
-            count = min(len(pixels), max(2 * count, int(self.seconds / 4 / each)))
+            count = min(len(pixels), max(2 * count, int(seconds / each)))
         what = f"labeling with {network.name} at {network.pixels} pixels"
         self.sources[f"{what}: measured here, {1 / each:,.0f} pictures per second"] = None
         return each
@@ -108,8 +121,9 @@ class Probe:
         """Return how slowly this machine imports, of the one where the notebooks were clocked."""
         if self._slowness is None:
             environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
-            seconds = []
-            for _ in range(2):  # the first reads from the disk what the second finds in memory
+            # the first reads from the disk what the second finds in memory; a slow one is enough
+            seconds, left = [], self._left()
+            while not seconds or len(seconds) < 2 and seconds[0] < left / 4:
                 begun = time.perf_counter()
                 subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTS], env=environment, check=True)
                 seconds.append(time.perf_counter() - begun)
@@ -127,9 +141,11 @@ class Probe:
 
     def _time_training(self, work: TrainingWork, recipe: Recipe, looking: float) -> tuple[float, float]:
         part, each = recipe.batch, FORWARDS_OF_A_STEP * looking * work.kinds
+        what, left = f"training {work.network.name} at {work.network.pixels} pixels", self._left()
+        seconds = min(self.seconds, left / 2)
         room = (_free(self.device) or float("inf")) - 6 * state_bytes(work.network)
         while part > 1 and (
-            each * part * 4 > self.seconds or activation_bytes(work.network) * part * work.kinds > 0.8 * room
+            each * part * 4 > seconds or activation_bytes(work.network) * part * work.kinds > 0.8 * room
         ):
             part = part // 2
         if part * work.kinds < 2:
@@ -137,17 +153,20 @@ class Probe:
         while True:
             if each * part * 4 > LONGEST or activation_bytes(work.network) * part * work.kinds > room:
                 raise _too_large(work.network)
+            if each * part * 4 > self._left():
+                said = f"reckoned as {FORWARDS_OF_A_STEP} forward passes, for the minute of trying is over"
+                self.sources[f"{what}: {said}"] = None
+                return each, 0.0
             try:
                 learner = self._learner(work, replace(recipe, batch=part))
                 _time_fit(learner, recipe, 2, self.device)
-                steps = int(min(400, max(2, self.seconds / (each * part))))
+                steps = int(min(400, max(2, seconds / (each * part))))
                 step, end = _time_fit(learner, recipe, steps, self.device)
                 break
             except torch.OutOfMemoryError:
                 if part * work.kinds <= 2:
                     raise _too_large(work.network) from None
                 part = part // 2
-        what = f"training {work.network.name} at {work.network.pixels} pixels"
         at_once = f"{part * work.kinds} pictures at once" + (
             f" (the run: {work.part * work.kinds})" if part != work.part else ""
         )

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Protocol
 
 from nsfast.errors import within
-from nsfast.pipeline.footprint import (
+from nsfast.pipeline.cost.footprint import (
     checkpoint_bytes,
     label_bytes,
     labeling_memory,
     model_bytes,
     training_memory,
 )
-from nsfast.pipeline.picture_counts import PictureCounts, picture_counts
+from nsfast.pipeline.cost.picture_counts import PictureCounts, picture_counts
+from nsfast.pipeline.cost.work import DECODED_BY_A_CORE, NetworkAt, TrainingWork, tested_network, trainings_of
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.stages import Stage, stages_of
-from nsfast.pipeline.work import NetworkAt, TrainingWork, tested_network, trainings_of
 
 # seconds of a stage beside its steps and forward passes (process, kernel, imports, figures, model file): a run of the
 # digits on a quiet AMD EPYC with one thread, 2026-11-24; "images" is the start of the command and the pictures
@@ -25,6 +25,7 @@ NOTEBOOK_SECONDS = {
     **{"images": 5.0, "teacher": 8.4, "labeling": 6.2, "balancing": 4.0},
     **{"student": 8.7, "iterate": 5.0, "analysis": 3.5},
 }
+DECODING_THREADS = 2  # of the analysis, as `PictureFiles` has them where nobody says
 CHECKPOINTS = 2  # the last one, and the one before it
 
 
@@ -123,7 +124,7 @@ def costs(
     jobs: int | None = None,
     speed: Speed | None = None,
 ) -> Costs:
-    """Return what a run of the profile costs; without `gpu` this machine is tried, for about a minute at most.
+    """Return what a run of the profile costs; without `gpu` this machine is tried, for about a minute.
 
     Args:
         gpu: a card of `cards.MEMORY`, whose speed is taken from public figures.
@@ -145,7 +146,8 @@ def costs(
     }
     devices = max([work.processes for fits in works.values() for work in fits], default=count or 1)
     speed = speed or _speed(profile, gpu, devices, works)
-    rows: dict[str, list[Cost]] = {"pictures": [Cost("pictures", seconds=_notebook("images", speed))]}
+    pictures = Cost("pictures", seconds=_notebook("images", speed), kept=counts.prepared_bytes)
+    rows: dict[str, list[Cost]] = {"pictures": [pictures]}
     for stage in stages:
         rows[stage.name] = _rows(profile, stage, stages, counts, works, speed)
     seconds = {name: sum(row.seconds for row in found) for name, found in rows.items()}
@@ -155,11 +157,11 @@ def costs(
 
 
 def _speed(profile: Profile, gpu: str | None, count: int, works: dict[str, list[TrainingWork]]) -> Speed:
-    from nsfast.pipeline.cards import CardSpeed
+    from nsfast.pipeline.cost.cards import CardSpeed
 
     if gpu is not None:
         return CardSpeed(gpu, count)
-    from nsfast.pipeline.probe import Probe, tried
+    from nsfast.pipeline.cost.probe import Probe, tried
 
     distinct = {tried(work) for fits in works.values() for work in fits}
     seconds = min(3.0, 40 / max(1, len(distinct)))
@@ -222,8 +224,8 @@ def _labeling(
         network=network,
         pictures=counts.unlabeled,
         multiply_adds=network.multiply_adds * counts.unlabeled,
-        seconds=around + pictures * speed.look(network, precision),
-        memory=labeling_memory(network, stage.parameters["batch_size"]),
+        seconds=around + pictures * look_at(counts, speed, network, precision, stage.parameters["workers"]),
+        memory=labeling_memory(network, stage.parameters["batch_size"], precision),
         kept=counts.unlabeled * label_bytes(counts.classes),
     )
 
@@ -237,11 +239,23 @@ def _analysis(stage: Stage, stages: list[Stage], counts: PictureCounts, speed: S
     attacked = 2 * len(parameters["epsilons"]) + 3  # and a gradient
     pictures, done, seconds = 0, 0, around
     for model in models:
-        mine = counts.test + (few * (corrupted + attacked) if model in shown else 0)
-        network = tested_network(model, counts)
-        pictures, done = pictures + mine, done + mine * network.multiply_adds
-        seconds += mine * speed.look(network, model.parameters["precision"])
+        changed = few * (corrupted + attacked) if model in shown else 0  # decoded before they are changed
+        network, precision = tested_network(model, counts), model.parameters["precision"]
+        pictures, done = (
+            pictures + counts.test + changed,
+            done + (counts.test + changed) * network.multiply_adds,
+        )
+        seconds += counts.test * look_at(counts, speed, network, precision)
+        seconds += changed * speed.look(network, precision)
     return Cost(stage.name, pictures=pictures, multiply_adds=done, seconds=seconds)
+
+
+def look_at(
+    counts: PictureCounts, speed: Speed, network: NetworkAt, precision: str, threads: int = DECODING_THREADS
+) -> float:
+    """Return the seconds that labeling takes for a picture: the network's, or the decoding's where this is slower."""
+    decoding = 1 / (threads * DECODED_BY_A_CORE) if counts.as_files else 0.0
+    return max(decoding, speed.look(network, precision))
 
 
 def time_together(stages: list[Stage], seconds: dict[str, float], jobs: int) -> float:

@@ -14,6 +14,8 @@ PAPERS_POOL = (
     130_000_000  # pseudo-labeled pictures after balancing, 81 million of them unique (v2, section 3.1)
 )
 
+ASSUMED = f"{PAPERS_POOL:,} unlabeled pictures are assumed, the paper's balanced pool"
+
 # of the official files: classes, training, test and further unlabeled pictures, height and width (0: data.size)
 PUBLISHED = {
     "cifar10": (10, 50_000, 10_000, 0, 32),
@@ -49,13 +51,19 @@ class PictureCounts:
     as_files: bool
     source: str
 
+    @property
+    def prepared_bytes(self) -> int:
+        """Bytes of the pictures that a run keeps as arrays; none where they stay in their files."""
+        pictures = self.labeled + self.unlabeled + self.validation + self.test
+        return 0 if self.as_files else pictures * self.size**2 * self.channels
+
 
 def picture_counts(profile: Profile, run: str | Path | None = None) -> PictureCounts:
     """Return how many pictures a run of the profile has.
 
     The pictures that were prepared in `run` for these very parameters are counted if there are any. Otherwise the
     digits are made, a folder is listed (no picture is opened, so one that cannot be read counts too), and of the
-    official sets the published sizes are taken.
+    official sets the published sizes are taken; of imagenet without a pool of unlabeled pictures, the paper's pool.
 
     Raises:
         NsfastError: a folder that lacks a part of its layout, or more pictures asked for than there are.
@@ -120,7 +128,10 @@ def _of_published(data: Mapping[str, Any]) -> PictureCounts:
         labeled = round(data["labeled_share"] * rest)
         unlabeled = rest - labeled
         if data.get("unlabeled"):
-            unlabeled, said = _pool(Path(data["unlabeled"]))
+            unlabeled, said = _pool(Path(data["unlabeled"]).expanduser())
+            source += f"; {said}"
+        elif name == "imagenet" and not unlabeled:  # a run refuses it, but what it would cost may be asked
+            unlabeled, said = PAPERS_POOL, f"data.unlabeled is not set, so {ASSUMED}"
             source += f"; {said}"
         unlabeled = min(unlabeled, data.get("limit") or unlabeled)
     else:
@@ -143,8 +154,7 @@ def _of_published(data: Mapping[str, Any]) -> PictureCounts:
 def _pool(folder: Path) -> tuple[int, str]:
     """Pictures in a folder of unlabeled ones, or those of the paper where it is not there."""
     if not folder.is_dir():
-        said = f"{folder} is not there, so {PAPERS_POOL:,} unlabeled pictures are assumed, the paper's balanced pool"
-        return PAPERS_POOL, said
+        return PAPERS_POOL, f"{folder} is not there, so {ASSUMED}"
     from nsfast.images.listing import list_split
     from nsfast.images.shards import open_shards
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nsfast.errors import NsfastError
-from nsfast.pipeline.cards import FIGURES, CardSpeed, several_known
-from nsfast.pipeline.cost import Cost, Costs
-from nsfast.pipeline.footprint import training_memory
-from nsfast.pipeline.work import TrainingWork, selected_pictures
+from nsfast.pipeline.cost.cards import FIGURES, CardSpeed, several_known
+from nsfast.pipeline.cost.costs import Cost, Costs
+from nsfast.pipeline.cost.footprint import training_memory
+from nsfast.pipeline.cost.work import DECODED_BY_A_CORE, TrainingWork, selected_pictures
 
+FLOAT16 = 2  # bytes
 ROOM = 0.9  # share of a device's memory that is planned for; the libraries' own takes some
-DECODED_BY_A_CORE = 367  # pictures of 500 x 375 per second and core with PIL, cropped and augmented, AMD EPYC
 
 
 def cost_rows(found: Costs) -> list[dict[str, str]]:
@@ -40,7 +40,7 @@ def _row(row: Cost, found: Costs) -> dict[str, str]:
         "steps": f"{row.steps:,}" if row.steps else "",
         "pictures": f"{row.pictures:,}" if row.pictures else "",
         "time": duration(row.seconds),
-        "machine-hours": f"{hours:.2g}" if hours < 100 else f"{hours:,.0f}",
+        "device-hours": f"{hours:.2g}" if hours < 100 else f"{hours:,.0f}",
         "memory": f"{scaled(row.memory)}B" if row.memory else "",
         "disk": f"{scaled(row.kept)}B" if row.kept else "",
         "checkpoints": f"{scaled(row.passing)}B" if row.passing else "",
@@ -81,6 +81,7 @@ def advice(found: Costs) -> list[str]:
         *_limits_of_figures(found, works),
         *_fitting(found, works),
         *_feeding(found, works),
+        *_holding(found, works),
     ]
 
 
@@ -197,15 +198,40 @@ def accumulate_that_fits(work: TrainingWork, found: Costs, precision: str) -> in
 
 def _feeding(found: Costs, works: dict[str, TrainingWork]) -> list[str]:
     """How many cores decode what the devices eat, where pictures stay in their files."""
-    if not found.counts.as_files or not works:
+    if not found.counts.as_files:
         return []
+    threads = found.profile.groups["labeling"]["workers"]
+    said = (
+        f"labeling decodes JPEG with {threads} threads (labeling.workers), about {threads * DECODED_BY_A_CORE} pictures "
+        "per second where there are as many cores; the slower of decoding and network is counted"
+    )
+    if not works:
+        return [said]
     stage, fastest = max(
         ((stage, work.pictures_in_a_step / found.speed.step(work)) for stage, work in works.items()),
         key=lambda pair: pair[1],
     )
     cores = max(1, round(fastest / DECODED_BY_A_CORE))
     return [
+        said,
         f"{stage} sees {fastest:,.0f} pictures per second, which {cores} core(s) decode and crop from JPEG (at "
         f"{DECODED_BY_A_CORE} of 500 x 375 pixels for a core, measured on an AMD EPYC); with fewer cores or workers it "
-        "waits for them, which is not in the times"
+        "waits for them, which is not in the times",
+    ]
+
+
+def _holding(found: Costs, works: dict[str, TrainingWork]) -> list[str]:
+    """The memory beside the devices that pseudo-labels take, where pictures stay in their files."""
+    students = [work for work in works.values() if work.pseudo]
+    if not found.counts.as_files or not students:
+        return []
+    # copies share a row, so there are never more rows than unlabeled pictures
+    rows = min(max(work.pseudo for work in students), found.counts.unlabeled)
+    each, processes = rows * found.counts.classes * FLOAT16, max(work.processes for work in students)
+    together = (
+        f", {scaled(processes * each)}B for {processes} processes on one machine" if processes > 1 else ""
+    )
+    return [
+        f"host memory: every process of a student holds its pseudo-labels' distributions in float16, up to {rows:,} "
+        f"pictures x {found.counts.classes:,} classes x {FLOAT16} bytes = {scaled(each)}B{together}"
     ]
