@@ -202,8 +202,8 @@ def _feeding(found: Costs, works: dict[str, TrainingWork]) -> list[str]:
         return []
     threads = found.profile.groups["labeling"]["workers"]
     said = (
-        f"labeling decodes JPEG with {threads} threads (labeling.workers), about {threads * DECODED_BY_A_CORE} pictures "
-        "per second where there are as many cores; the slower of decoding and network is counted"
+        f"labeling decodes JPEG with {threads} threads (labeling.workers), about {threads * DECODED_BY_A_CORE} "
+        "pictures per second where there are as many cores; the slower of decoding and network is counted"
     )
     if not works:
         return [said]

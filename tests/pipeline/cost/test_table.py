@@ -65,7 +65,9 @@ def test_pictures_kept_as_files_are_decoded_and_their_labels_held_in_host_memory
     profile = resolve(str(paper_file), (*light, "student.finetune_epochs=0"))
     found = costs(profile, speed=second(), count=8)
     said = advice(found)
-    assert any("decode JPEG with 2 threads, about 734 pictures per second" in line for line in said)
+    assert any(
+        "labeling decodes JPEG with 2 threads (labeling.workers), about 734 pictures" in s for s in said
+    )
     held = [line for line in said if line.startswith("host memory")]
     assert (
         len(held) == 1
