@@ -80,7 +80,10 @@ def results(rounds: int = 1) -> list[Result]:
     ratio = [ours["seconds"] / real["seconds"] for ours, real in pairs]
     lines = [
         Result(
-            "time of the digits, share that the prediction is off", [abs(r - 1) for r in ratio], "", at_most=WITHIN
+            "time of the digits, share that the prediction is off",
+            [abs(r - 1) for r in ratio],
+            "",
+            at_most=WITHIN,
         ),
         Result("  predicted / measured", ratio),
         Result("  predicted", [ours["seconds"] for ours, _ in pairs], "s"),
