@@ -293,3 +293,8 @@ def load_files(path: Path) -> PictureFiles:
     where = (None, None) if bool((offsets < 0).all()) else (offsets, lengths)
     size, channels, whole = (int(about[name]) for name in ("size", "channels", "whole"))
     return PictureFiles(about["root"], table["path"].to_pylist(), size, channels, *where, whole=bool(whole))
+
+
+def taken(pixels: np.ndarray | PictureFiles, rows: np.ndarray | slice) -> np.ndarray | PictureFiles:
+    """Return some pictures, in this order; of pictures kept as files none is decoded."""
+    return pixels.take(rows) if isinstance(pixels, PictureFiles) else pixels[rows]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nsfast.files import atomic, read_csv, read_json, write_csv, write_json
-from nsfast.images.files import PictureFiles, load_files, save_files
+from nsfast.images.files import PictureFiles, load_files, save_files, taken
 from nsfast.images.problem import ImageProblem
 from nsfast.streams import numpy_stream
 
@@ -48,8 +48,9 @@ class Split:
 
     def take(self, rows: np.ndarray) -> Split:
         """Return these pictures, in this order; of files none is decoded."""
-        pixels = self.pixels.take(rows) if isinstance(self.pixels, PictureFiles) else self.pixels[rows]
-        return Split(self.ids[rows], pixels, None if self.labels is None else self.labels[rows])
+        return Split(
+            self.ids[rows], taken(self.pixels, rows), None if self.labels is None else self.labels[rows]
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import nn
 
 from nsfast.errors import NsfastError
 from nsfast.images import Split
+from nsfast.images.files import taken
 from nsfast.labels.table import LabelTable, read_labels, read_shard, shard_name, write_shard
 from nsfast.models.network import pictures_at_once
 from nsfast.progress import Progress
@@ -36,8 +37,8 @@ def predict(model: nn.Module, pixels: np.ndarray, batch: int = 0, compile: bool 
     out = []
     try:
         with torch.inference_mode():
-            for part_ in _ahead(pixels, batch):
-                x = torch.from_numpy(part_)
+            for several in _ahead(pixels, batch):
+                x = torch.from_numpy(several)
                 count = len(x)
                 if compile and count < batch:
                     x = torch.cat([x, x[:1].expand(batch - count, *x.shape[1:])])
@@ -110,7 +111,7 @@ def label(
         ids = images.ids[start : start + shard]
         path = folder / shard_name(number)
         if not (path.is_file() and _finished(path, ids, classes, about)):
-            probabilities = predict(model, part(images.pixels, start, start + shard), batch, compile)
+            probabilities = predict(model, taken(images.pixels, slice(start, start + shard)), batch, compile)
             probabilities = probabilities.softmax(1).numpy()
             write_shard(path, ids, probabilities, classes, about)
         progress.update(start + len(ids))
@@ -129,13 +130,6 @@ def _ahead(pixels, batch: int) -> Iterator[np.ndarray]:
             yield waiting.pop(0).result()
             if (later := start + 2 * batch) < len(pixels):
                 waiting.append(pool.submit(pixels.__getitem__, slice(later, later + batch)))
-
-
-def part(pixels, start: int, end: int):
-    """Some pictures in a row, without decoding those that are kept as files."""
-    if hasattr(pixels, "crops"):
-        return pixels.take(np.arange(start, min(end, len(pixels))))
-    return pixels[start:end]
 
 
 def _finished(path: Path, ids: np.ndarray, classes: tuple[str, ...], about: dict[str, str]) -> bool:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from nsfast.errors import NsfastError, choice, within
 from nsfast.files import read_json, write_json
+from nsfast.pipeline.profile import ENGINES
 from nsfast.pipeline.training_stage import TrainingStage
 
 if TYPE_CHECKING:
     from nsfast.training import Recipe
-
-ENGINES = ("local", "ray")
 
 
 def launch(training: TrainingStage, recipe: Recipe | None = None) -> None:

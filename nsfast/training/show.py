@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from nsfast.images import Split
+from nsfast.images.files import taken
 from nsfast.noise import rand_augment
 from nsfast.streams import numpy_stream, stream_seed
 from nsfast.training.learner import PseudoLabeled, build_learner, rand_augment_options
@@ -45,8 +46,7 @@ def one_joint_batch(
     recipe = replace(recipe, architecture="small", batch=batch, accumulate=1)
     if len(pseudo.copies) > MOST:
         rows = np.sort(numpy_stream(recipe.seed, "one joint batch").choice(len(pseudo.copies), MOST, False))
-        pixels = pseudo.pixels.take(rows) if hasattr(pseudo.pixels, "crops") else pseudo.pixels[rows]
-        pseudo = PseudoLabeled(pixels, pseudo.probabilities[rows], pseudo.copies[rows])
+        pseudo = PseudoLabeled(taken(pseudo.pixels, rows), pseudo.probabilities[rows], pseudo.copies[rows])
     channels = labeled.pixels.shape[3]
     statistics = ([0.5] * channels, [0.5] * channels)
     learner = build_learner(recipe, classes, statistics, labeled, validation, pseudo, torch.device("cpu"))
