@@ -36,7 +36,7 @@ def test_a_run_ends_with_the_table_and_the_paths(finished):
     ]
     assert any(line.startswith("report:") and line.endswith("report.html") for line in lines)
     assert "round-1/labeling: finished" in done.stdout
-    assert re.search(r"(teacher|control|student): epoch \d/[34] ", done.stdout)
+    assert re.search(r"(teacher|control|student): epoch \d/[34]", done.stdout)
 
 
 def test_a_run_leaves_the_folder_that_the_design_promises(finished):
