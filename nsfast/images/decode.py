@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -28,6 +31,8 @@ def reason(error: Exception) -> str:
     """Return why a file cannot be read, in one line without its path."""
     if isinstance(error, UnidentifiedImageError):
         return "not a picture that can be read"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"too large: {error}"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened: {error.strerror}"
     return f"damaged: {' '.join(str(error).split()) or type(error).__name__}"
@@ -49,6 +54,7 @@ def decode_part(
     choose: Choice,
     margin: float = 1.0,
     flip: bool = False,
+    cautious: bool = False,
 ) -> np.ndarray:
     """Return a part of one picture, upright, resized (bicubic, antialiased), transparency on white.
 
@@ -62,12 +68,15 @@ def decode_part(
         choose: from the upright picture's width and height to the part that is kept.
         margin: 1 or more.
         flip: mirror left and right.
+        cautious: refuse a picture that PIL warns of, for its pixels may take all memory.
 
     Returns:
         (size, size, channels) uint8; raises whatever the decoder of a damaged file raises.
     """
     turn, scale = 1, 1
     with Image.open(source, formats=FORMATS) as image:
+        if cautious:
+            refuse_bomb(image)
         if image.format in ("JPEG", "MPO"):
             turn = _orientation(image)
             width, height = image.size
@@ -113,11 +122,29 @@ def verify(source: str | Path | BinaryIO) -> None:
     (2 ms if it is progressive), where its header alone takes 0.02 ms.
     """
     with Image.open(source, formats=FORMATS) as image:
+        refuse_bomb(image)
         if image.format == "PNG":
             image.verify()
         else:
             image.draft(None, (1, 1))  # JPEG alone: the smallest scale that there is
             image.load()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence PIL's warnings of odd metadata and of large pictures, which cost no pixel."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def refuse_bomb(image: Image.Image) -> None:
+    """Raise `DecompressionBombError` where PIL itself only warns; its filter of warnings is shared by all threads."""
+    limit, (width, height) = Image.MAX_IMAGE_PIXELS, image.size
+    if limit is not None and width * height > limit:
+        raise Image.DecompressionBombError(
+            f"Image size ({width * height} pixels) exceeds limit of {limit} pixels"
+        )
 
 
 def _orientation(image: Image.Image) -> int:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import copy
 import operator
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nsfast.errors import within
-from nsfast.images.crop import centre_square, random_box, random_draws
-from nsfast.images.decode import decode_part, reason, verify
+from nsfast.images.crop import Choice, centre_square, random_box, random_draws
+from nsfast.images.decode import decode_part, quiet, reason, verify
 from nsfast.images.problem import ImageProblem
 from nsfast.images.window import Window
+
+MARGIN = 2.0
+"""Twice what is kept is decoded, as of the pictures of a folder, so that a JPEG's scale costs no sharpness."""
 
 
 class PictureFiles:
@@ -117,12 +118,27 @@ class PictureFiles:
 
     def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
         """Decode one picture (size, size, channels) or several (k, size, size, channels)."""
-        choose = partial(centre_square, size=self.size, whole=self.whole)
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            return self._decode_all(self._rows([key]), [(choose, False)], margin=2.0)[0]
+            return self[[key]][0]
         rows = self._rows(key)
-        # Twice what is kept is decoded, as of the pictures of a folder, so that a scale costs no sharpness.
-        return self._decode_all(rows, [(choose, False)] * len(rows), margin=2.0)
+        return self._all_right(rows, *self._decode_all(rows, [self._square] * len(rows), MARGIN))
+
+    def read(self, rows: slice | Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+        """Decode those of several pictures that can be decoded; what is wrong with the others is told, not raised.
+
+        A picture of more pixels than PIL takes for harmless (`Image.MAX_IMAGE_PIXELS`) is not decoded either.
+
+        Args:
+            rows: (k,) which pictures, as an index of the array.
+
+        Returns:
+            Pixels (good, size, size, channels) uint8; their places in `rows` (good,) int64, rising; and place and
+            reason of each of the others.
+        """
+        rows = self._rows(rows)
+        pixels, problems = self._decode_all(rows, [self._square] * len(rows), MARGIN, cautious=True)
+        places = np.array([place for place in range(len(rows)) if place not in problems], np.int64)
+        return pixels[places] if problems else pixels, places, problems
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype)
@@ -161,7 +177,7 @@ class PictureFiles:
             )
             for draw in draws
         ]
-        return self._decode_all(rows, parts, margin=1.0)
+        return self._all_right(rows, *self._decode_all(rows, parts, margin=1.0))
 
     def take(self, rows: np.ndarray) -> PictureFiles:
         """Return these pictures, in this order, without decoding one."""
@@ -193,8 +209,7 @@ class PictureFiles:
             return ""
 
         found: dict[int, str] = {}
-        with _quiet(), ThreadPoolExecutor(self.workers) as pool:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with quiet(), ThreadPoolExecutor(self.workers) as pool:
             for start in range(0, len(self), 4096):  # a pool keeps an object for every picture that waits
                 rows = range(start, min(start + 4096, len(self)))
                 for row, why in zip(rows, pool.map(look, rows), strict=True):
@@ -227,72 +242,46 @@ class PictureFiles:
             return nullcontext(path)
         return BufferedReader(Window(path, int(self._offsets[row]), int(self._lengths[row])), 1 << 16)
 
-    def _decode_all(self, rows: np.ndarray, parts: list[tuple], margin: float) -> np.ndarray:
-        """Decode a part of each row's picture; `parts` says which and whether it is mirrored."""
+    @property
+    def _square(self) -> tuple[Choice, bool]:
+        """The part of a picture that is kept when nothing is drawn, and that it is not mirrored."""
+        return partial(centre_square, size=self.size, whole=self.whole), False
+
+    def _decode_all(
+        self, rows: np.ndarray, parts: list[tuple[Choice, bool]], margin: float, cautious: bool = False
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """Decode a part of each row's picture; `parts` says which and whether it is mirrored.
+
+        Returns the pixels, and place and reason of those that are not there because they cannot be decoded.
+        """
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
 
-        def fill(place: int) -> None:
+        def fill(place: int) -> str:
             row, (choose, flip) = operator.index(rows[place]), parts[place]
             try:
                 with self._open(row) as source:
-                    out[place] = decode_part(source, self.size, self.channels, choose, margin, flip)
+                    out[place] = decode_part(source, self.size, self.channels, choose, margin, flip, cautious)
             except Exception as error:  # decoders of damaged files raise nearly everything
-                raise self._problem(row, error) from None
+                return reason(error)
+            return ""
 
-        with _quiet():
+        with quiet():
             if self.workers == 1 or len(rows) < 2:
-                for place in range(len(rows)):
-                    fill(place)
+                reasons = [fill(place) for place in range(len(rows))]
             else:  # made for each call: the threads of a pool would not survive the fork of a DataLoader worker
                 with ThreadPoolExecutor(min(self.workers, len(rows))) as pool:
-                    list(pool.map(fill, range(len(rows))))
-        return out
+                    reasons = list(pool.map(fill, range(len(rows))))
+        return out, {place: why for place, why in enumerate(reasons) if why}
 
-    def _problem(self, row: int, error: Exception) -> ImageProblem:
+    def _all_right(self, rows: np.ndarray, pixels: np.ndarray, problems: dict[int, str]) -> np.ndarray:
+        """Return the pixels; raise `ImageProblem` for the first picture that could not be decoded."""
+        if not problems:
+            return pixels
+        place, why = next(iter(problems.items()))
+        row = rows[place]
         path = os.path.join(self.root, os.fsdecode(self._names[self._file[row]]))
         where = "" if self._offsets[row] < 0 else f" (bytes from {self._offsets[row]} on)"
-        return ImageProblem(
-            f"{path}{where}: {reason(error)}; restore it, or prepare the pictures again without it"
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence PIL's warnings of odd metadata and of large pictures, which cost no pixel."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
-
-
-def save_files(path: Path, pictures: PictureFiles) -> None:
-    """Write which files the pictures are to a Parquet table; root and form stand in its metadata.
-
-    A picture is its path, offset and length, and its file's (a shard's: the tar's) size in bytes and time of the last
-    change in nanoseconds, as `listing` describes it: a file that is replaced under its name makes another table, so
-    that stages which read the old one do not stand. Both are -1 of a file that is gone.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    about = {"root": pictures.root, "size": str(pictures.size), "channels": str(pictures.channels)}
-    about["whole"] = str(int(pictures.whole))
-    sizes, modified = pictures.stamps()
-    columns = {"path": pictures.paths, "offset": pictures.offsets, "length": pictures.lengths}
-    columns |= {"size": sizes, "modified": modified}
-    kinds = [("path", pa.string()), *((name, pa.int64()) for name in columns if name != "path")]
-    parquet.write_table(pa.table(columns, pa.schema(kinds, metadata=about)), path)
-
-
-def load_files(path: Path) -> PictureFiles:
-    """Read what `save_files` wrote; raises ValueError, KeyError or OSError when it is damaged."""
-    from pyarrow import parquet
-
-    table = parquet.ParquetFile(path).read(["path", "offset", "length"])
-    about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    offsets, lengths = (table[name].to_numpy() for name in ("offset", "length"))
-    where = (None, None) if bool((offsets < 0).all()) else (offsets, lengths)
-    size, channels, whole = (int(about[name]) for name in ("size", "channels", "whole"))
-    return PictureFiles(about["root"], table["path"].to_pylist(), size, channels, *where, whole=bool(whole))
+        raise ImageProblem(f"{path}{where}: {why}; restore it, or prepare the pictures again without it")
 
 
 def taken(pixels: np.ndarray | PictureFiles, rows: np.ndarray | slice) -> np.ndarray | PictureFiles:

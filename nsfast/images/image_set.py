@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from nsfast.files import atomic, read_csv, read_json, write_csv, write_json
-from nsfast.images.files import PictureFiles, load_files, save_files, taken
+from nsfast.images.file_table import load_files, save_files
+from nsfast.images.files import PictureFiles, taken
 from nsfast.images.problem import ImageProblem
 from nsfast.streams import numpy_stream
 

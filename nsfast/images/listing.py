@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,35 +60,21 @@ def list_split(root: Path, split: str, in_classes: bool, shards: bool = False) -
         in_classes: whether the first folder below split/ is a picture's class.
         shards: whether .tar files are shards of pictures and not files of no use.
     """
-    listing = Listing([], [], [], [], [])
-    seen, ids = {os.path.realpath(root)}, set()
-    waiting = [split] if (root / split).is_dir() else []
-    for folder in waiting:  # grows while it is read, so that shallow folders come before deep ones
-        real = os.path.realpath(root / folder)
-        try:
-            names = sorted(os.listdir(real), key=lambda name: (shown(name), name))
-        except OSError as error:
-            listing.others.append(File(f"{shown(folder)}/", real, problem=reason(error)))
-            continue
-        if real in seen:
-            problem = "a link to a folder read already"
-            listing.others.append(File(f"{shown(folder)}/", real, problem=problem))
-            continue
-        seen.add(real)
-        for name in (name for name in names if not name.startswith(".")):
-            relative = f"{folder}/{name}"
-            if os.path.isdir(root / relative):
-                waiting.append(relative)
-                listing.folders.append(shown(relative))
-                continue
-            file = _describe(root, relative, in_classes, shards)
-            if file.id in ids:
-                file = file._replace(problem="another file has this name in Unicode's composed form")
-            ids.add(file.id)
+    listing, ids = Listing([], [], [], [], []), set()
+    for file in walk(root, split, in_classes, shards):
+        if file.id.endswith("/"):
             if file.problem:
                 listing.others.append(file)
             else:
-                (listing.shards if file.id.lower().endswith(".tar") else listing.pictures).append(file)
+                listing.folders.append(file.id[:-1])
+            continue
+        if file.id in ids:
+            file = file._replace(problem="another file has this name in Unicode's composed form")
+        ids.add(file.id)
+        if file.problem:
+            listing.others.append(file)
+        else:
+            (listing.shards if is_shard(file) else listing.pictures).append(file)
     if in_classes:
         listing.classes.extend({folder.split("/")[1] for folder in listing.folders})
     for part in listing:
@@ -94,27 +82,65 @@ def list_split(root: Path, split: str, in_classes: bool, shards: bool = False) -
     return listing
 
 
-def _describe(root: Path, relative: str, in_classes: bool, shards: bool) -> File:
-    """Return what can be said of the file root/relative without opening it."""
-    path, id = str(root / relative), shown(relative)
+def walk(root: Path, start: str = "", in_classes: bool = False, shards: bool = False) -> Iterator[File]:
+    """Describe what lies below root/start, folder by folder, without opening a file; hidden ones are not looked at.
+
+    Shallow folders come before deep ones, and names of a folder in the order of their characters. Kept are the folders,
+    and the names of the one that is read. A folder's id ends in "/"; it comes again, with the problem, if it cannot be
+    read or is a link to one that was.
+
+    Args: as of `list_split`; an empty `start` is the root itself.
+    """
+    waiting = deque([start] if os.path.isdir(os.path.join(root, start)) else [])
+    seen = {os.path.realpath(root)} if start else set()
+    while waiting:
+        folder = waiting.popleft()
+        real = os.path.realpath(os.path.join(root, folder))
+        try:
+            names = sorted(os.listdir(real))
+        except OSError as error:
+            yield File(f"{shown(folder)}/", real, problem=reason(error))
+            continue
+        if real in seen:
+            yield File(f"{shown(folder)}/", real, problem="a link to a folder read already")
+            continue
+        seen.add(real)
+        for name in names:
+            if name.startswith("."):
+                continue
+            relative = f"{folder}/{name}" if folder else name
+            path, id = os.path.join(root, relative), shown(relative)
+            try:
+                info = os.stat(path)
+            except OSError as error:
+                yield File(id, path, problem=reason(error))
+                continue
+            if stat.S_ISDIR(info.st_mode):
+                waiting.append(relative)
+                yield File(f"{id}/", path)
+                continue
+            problem = _problem(relative, id, info, in_classes, shards)
+            yield File(id, path, info.st_size, info.st_mtime_ns, problem)
+
+
+def _problem(relative: str, id: str, info: os.stat_result, in_classes: bool, shards: bool) -> str:
+    """Return why a file is neither a picture nor a shard, "" where it may be one."""
     ending = os.path.splitext(id)[1].lower()
     shard = shards and ending == ".tar"
-    try:
-        info = os.stat(path)
-    except OSError as error:
-        return File(id, path, problem=reason(error))
-    problem = ""
     if id != unicodedata.normalize("NFC", relative):
-        problem = "the name is not valid UTF-8"
-    elif ending not in ENDINGS and not shard:
-        problem = f"not a picture format: {ending or 'no ending'}"
-    elif not stat.S_ISREG(info.st_mode):
-        problem = "not a regular file"
-    elif in_classes and relative.count("/") < 2 and not shard:
-        problem = "lies in no class folder"
-    elif not info.st_size:
-        problem = "empty file (0 bytes)"
-    return File(id, path, info.st_size, info.st_mtime_ns, problem)
+        return "the name is not valid UTF-8"
+    if ending not in ENDINGS and not shard:
+        return f"not a picture format: {ending or 'no ending'}"
+    if not stat.S_ISREG(info.st_mode):
+        return "not a regular file"
+    if in_classes and relative.count("/") < 2 and not shard:
+        return "lies in no class folder"
+    return "" if info.st_size else "empty file (0 bytes)"
+
+
+def is_shard(file: File) -> bool:
+    """Return whether a file's name is a tar's."""
+    return file.id.lower().endswith(".tar")
 
 
 def describe_files(root: Path, names: list[str]) -> list[tuple[str, int, int]]:

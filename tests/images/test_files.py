@@ -10,7 +10,8 @@ from PIL import Image
 
 from nsfast.errors import NsfastError
 from nsfast.images.crop import centre_square, random_box, random_draws
-from nsfast.images.files import PictureFiles, load_files, save_files
+from nsfast.images.file_table import load_files, save_files
+from nsfast.images.files import PictureFiles
 from nsfast.images.problem import ImageProblem
 
 NAMES = [f"{i % 3}/bild ü{i}.{'jpg' if i % 2 else 'png'}" for i in range(12)]
