@@ -1,6 +1,6 @@
 """Everything a notebook may want: `from nsfast.all import *`. Library code imports from the rooms instead."""
 
-from nsfast.analysis.evaluate import attack_rows, corruption_rows, label_row, model_rows, probabilities_of
+from nsfast.analysis.evaluate import attack_rows, corruption_rows, model_rows, probabilities_of
 from nsfast.analysis.figures import *
 from nsfast.analysis.metrics import calibrated_ece, reliability_table, summary, wilson_interval
 from nsfast.explore.core import ThresholdPreview
@@ -9,7 +9,10 @@ from nsfast.images import *
 from nsfast.images.digits import digits
 from nsfast.images.folder import read_folder
 from nsfast.labels import *
-from nsfast.labels.predict import label, predict
+from nsfast.labels.calibrate import fit_temperature
+from nsfast.labels.label import label
+from nsfast.labels.predict import predict
+from nsfast.labels.quality import quality
 from nsfast.losses import SoftTargetCrossEntropy, SoftTargets, soft_accuracy
 from nsfast.models import build_model
 from nsfast.noise import *

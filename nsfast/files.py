@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; it takes the place of `path` only when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unique = f"{os.getpid()}x{secrets.token_hex(4)}"  # other machines may write here, too
+    temporary = path.with_name(f".{path.name}.{unique}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -18,10 +18,11 @@ class Progress:
         total: how many there will be.
         first: how many were finished before; the time left is reckoned without them.
         every: seconds between two lines.
+        rate: say how many there are a second, too.
     """
 
-    def __init__(self, name: str, total: int, first: int = 0, every: float = 5.0):
-        self.name, self.total, self.first, self.every = name, total, first, every
+    def __init__(self, name: str, total: int, first: int = 0, every: float = 5.0, rate: bool = False):
+        self.name, self.total, self.first, self.every, self.rate = name, total, first, every, rate
         self.path = os.environ.get("NSFAST_PROGRESS")
         self.begun = self.printed = time.monotonic()
 
@@ -36,5 +37,6 @@ class Progress:
         self.printed = now
         rate = (done + part - self.first) / max(now - self.begun, 1e-9)
         left = (self.total - done - part) / rate if rate > 0 else 0.0
-        print(f"{self.name} {done}/{self.total}  {left:.0f} s left  {note}".rstrip(), flush=True)
+        speed = f"{rate:,.0f}/s  " if self.rate else ""
+        print(f"{self.name} {done}/{self.total}  {speed}{left:.0f} s left  {note}".rstrip(), flush=True)
         sys.stdout.flush()

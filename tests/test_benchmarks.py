@@ -217,3 +217,13 @@ def test_training_on_a_gpu_is_counted_in_pictures_of_both_sides(monkeypatch):
     ratio, ours, bare = gpu.training()
     assert ratio.rounds == pytest.approx([a / b for a, b in zip(ours.rounds, bare.rounds, strict=True)])
     assert ratio.at_least == 0.95 and ours.at_least is None
+
+
+def test_both_sides_of_balancing_select_as_many_of_each_class_in_processes_of_their_own(monkeypatch, capfd):
+    balance, timing = import_module("balance"), import_module("timing")
+    monkeypatch.setattr(balance, "SHARD", 15_000)
+    monkeypatch.setattr(timing, "interleaved", lambda *sides, rounds: [[side()] for side in sides])
+    found = balance.results((40_000,))  # and stops where they differ
+    assert [line.unit for line in found] == ["x", "GB", "GB", "s"]
+    assert found[0].at_most == 1.2 and found[1].at_most == 0.5 and found[1].value < 0.5
+    assert not capfd.readouterr().err

@@ -52,6 +52,15 @@ def test_steps_of_equal_time_are_foretold_exactly(clock, capsys, step, first):
     assert lefts == ["28", "21", "14", "7", "0"]
 
 
+def test_the_rate_is_of_what_was_done_since_it_began(clock, capsys):
+    progress = Progress("picture", 12_000, first=2000, every=0, rate=True)
+    for done in (4000, 12_000):
+        clock[0] += 0.5
+        progress.update(done)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["picture 4000/12000  4,000/s  2 s left", "picture 12000/12000  10,000/s  0 s left"]
+
+
 def test_a_continued_work_divides_by_no_zero(clock, capsys):
     Progress("epoch", 5, 2, every=0).update(2, "continued")
     assert capsys.readouterr().out == "epoch 2/5  0 s left  continued\n"

@@ -14,9 +14,7 @@ from torch import nn
 from nsfast.analysis.comparisons import mcnemar, paired_bootstrap
 from nsfast.analysis.metrics import ReliabilityTable, summary, wilson_interval
 from nsfast.images import Split
-from nsfast.labels import LabelTable
 from nsfast.labels.predict import predict
-from nsfast.labels.select import above
 from nsfast.models.network import pictures_at_once
 from nsfast.robustness.attacks import input_gradient, random_sign, sign_step, zero_gradient_share
 from nsfast.robustness.corruptions import corrupt
@@ -53,28 +51,6 @@ def model_rows(
         p_value = mcnemar(right[control], right[name]).p_value
         rows.append({"model": name, **summary(p, labels, seed=seed), **difference, "mcnemar_p": p_value})
     return rows
-
-
-def label_row(labels: LabelTable, threshold: float, truth: np.ndarray | None) -> dict:
-    """Return how far pseudo-labels reach and, where the truth is known, how often they are right.
-
-    `coverage` is the share of pictures that reach the threshold; `precision` the share of those whose class is right
-    (a picture of no class never is), with its Wilson interval; `no_class` of them are of no class. Whatever the
-    threshold, `in_class_accuracy` is how often the label of a picture that has a class is right.
-    """
-    reached = above(labels.confidence, threshold)
-    row = {"pictures": len(labels), "reached": int(reached.sum()), "coverage": float(reached.mean())}
-    if truth is None:
-        return row
-    right, count = int((labels.predicted == truth)[reached].sum()), int(reached.sum())
-    no_class = int((truth[reached] == -1).sum())
-    low, high = (float(end) for end in wilson_interval(right, count))
-    row |= {"precision": right / max(count, 1), "low": low, "high": high, "no_class": no_class}
-    in_class = truth >= 0
-    return {
-        **row,
-        "in_class_accuracy": float((labels.predicted == truth)[in_class].mean()) if in_class.any() else "",
-    }
 
 
 def reliability_rows(model: str, table: ReliabilityTable) -> list[dict]:

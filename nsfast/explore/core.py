@@ -1,20 +1,23 @@
-"""What a threshold would keep of each class, fast enough to follow a slider over a million pseudo-labels."""
+"""What a threshold would keep of each class, fast enough to follow a slider over any number of pseudo-labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from nsfast.analysis.metrics import wilson_interval
 from nsfast.errors import NsfastError, within
+from nsfast.labels.balance import Balancing, what_if
+from nsfast.labels.histogram import CODES, Histogram, confidence_of
+from nsfast.labels.limits import Limits
 
 
 @dataclass(frozen=True)
 class ThresholdTable:
-    """What one threshold makes of the pseudo-labels; every array is int64 (classes,)."""
+    """What one threshold makes of the pseudo-labels; every array is (classes,), int64 but for `right`."""
 
     threshold: float
     classes: tuple[str, ...]
@@ -27,7 +30,8 @@ class ThresholdTable:
     copies: np.ndarray
     """Copies added to fill the class up to `per_class`; none for a class with nothing to copy."""
     right: np.ndarray | None
-    """Kept ones whose label is right, where the truth is known."""
+    """float64: kept ones whose label is right, where the truth is known; of equally confident ones of which only some
+    are kept, whom lots will decide, as many as are expected."""
 
     @property
     def dropped(self) -> np.ndarray:
@@ -60,7 +64,7 @@ class ThresholdTable:
         return _imbalance(self.seen)
 
     def rows(self) -> list[dict]:
-        """Return a row per class with the columns of `labels.select.class_counts`.
+        """Return a row per class with the columns of `balance.csv`.
 
         Where the truth is known, also the precision and its Wilson interval (low, high).
         """
@@ -94,17 +98,16 @@ class ThresholdTable:
 
 
 class ThresholdPreview:
-    """Pseudo-labels sorted once, so that any threshold costs one binary search per class.
+    """Pseudo-labels counted once by class and confidence, so that any threshold costs a few look-ups per class.
 
-    Thresholds are compared in float16 after rounding both sides, as the selection does; ties at the cap are
-    kept in the order of the arrays here, by id there.
+    What a threshold does is what `labels.balance` would do: it is compared in float16 after rounding both sides.
 
     Args:
         predicted: int64 (n,), the class of each pseudo-label, n at least 1.
         confidence: float (n,), its probability, 0 to 1.
         classes: the name of each class.
-        per_class: pictures of each class after balancing; None to filter only, 0 for as many as the largest
-            class has above the threshold.
+        per_class: pictures of each class after balancing, or how to find that number, as `Balancing.per_class`; None
+            to filter only, 0 for as many as the largest class has above the threshold.
         truth: int64 (n,), the true classes, -1 for a picture of no class (a label of it is always wrong).
 
     Raises:
@@ -117,57 +120,73 @@ class ThresholdPreview:
         predicted: np.ndarray,
         confidence: np.ndarray,
         classes: Sequence[str],
-        per_class: int | None = None,
+        per_class: int | str | None = None,
         truth: np.ndarray | None = None,
     ):
         predicted, confidence = np.asarray(predicted), np.asarray(confidence)
         truth = None if truth is None else np.asarray(truth)
         _check(predicted, confidence, classes, truth)
-        if per_class is not None:
-            within("per_class", per_class, 0)
-        self.classes = tuple(str(name) for name in classes)
-        self.per_class = per_class
-        # float16 rounds, float32 searches: numpy has no fast comparison of float16
-        rounded = confidence.astype(np.float16).astype(np.float32)
-        order = np.lexsort((-confidence.astype(np.float32), predicted))
-        self._falling = -rounded[order]
-        count = np.bincount(predicted, minlength=len(self.classes))
-        self._predicted = count
-        self._start = np.concatenate([[0], np.cumsum(count)])
-        self._right = None
+        how = Balancing(per_class=per_class or "largest", method="none" if per_class is None else "top")
+        labels, right = Histogram(len(classes)), None
+        labels.add(predicted, confidence)
         if truth is not None:
-            self._right = np.concatenate([[0], np.cumsum((truth == predicted)[order])])
+            same, right = truth == predicted, Histogram(len(classes))
+            right.add(predicted[same], confidence[same])
+        self._count(labels, classes, how, right)
+
+    @classmethod
+    def of_histogram(
+        cls, labels: Histogram, classes: Sequence[str], how: Balancing, right: Histogram | None = None
+    ) -> ThresholdPreview:
+        """Return a preview of labels that have been counted, however many they are.
+
+        Args:
+            labels: all of them, as `LabelTable.histogram`.
+            classes: the name of each class.
+            how: how they will be balanced; `at` takes the place of its threshold.
+            right: those whose label is right, where the truth is known.
+        """
+        preview = cls.__new__(cls)
+        preview._count(labels, classes, how, right)
+        return preview
+
+    def _count(
+        self, labels: Histogram, classes: Sequence[str], how: Balancing, right: Histogram | None
+    ) -> None:
+        self.classes = tuple(str(name) for name in classes)
+        self.how = how
+        self._labels, self._right = labels, right
 
     def __len__(self) -> int:
-        return len(self._falling)
+        return int(self._labels.predicted.sum())
 
     def at(self, threshold: float) -> ThresholdTable:
         """Return what the threshold (0 to 1) keeps, drops and copies in each class."""
         within("threshold", threshold, 0, 1)
-        limit = -np.float32(np.float16(threshold))
-        bounds = zip(self._start[:-1], self._start[1:], strict=True)
-        above = np.array(
-            [np.searchsorted(self._falling[a:b], limit, side="right") for a, b in bounds], np.int64
-        )
-        kept, copies = above, np.zeros_like(above)
-        if self.per_class is not None:
-            wanted = self.per_class or int(above.max())
-            kept = np.minimum(above, wanted)
-            copies = np.where(kept > 0, wanted - kept, 0)
-        right = None
-        if self._right is not None:
-            right = self._right[self._start[:-1] + kept] - self._right[self._start[:-1]]
-        return ThresholdTable(float(threshold), self.classes, self._predicted, above, kept, copies, right)
+        limits = what_if(self._labels, self.classes, replace(self.how, threshold=float(threshold)))
+        counts = limits.predicted, limits.above, limits.kept, limits.seen - limits.kept
+        right = None if self._right is None else _right(self._right, limits)
+        return ThresholdTable(float(threshold), self.classes, *counts, right)
 
     @cached_property
     def histogram(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Edges (41,), pseudo-labels in each of 40 equal bins, the wrong ones (None without truth)."""
-        edges = np.linspace(0, 1, 41)
-        confidence = -self._falling
-        wrong = None
-        if self._right is not None:
-            wrong = np.histogram(confidence[np.diff(self._right) == 0], edges)[0]
-        return edges, np.histogram(confidence, edges)[0], wrong
+        edges, confidence = np.linspace(0, 1, 41), confidence_of(np.arange(CODES)).astype(np.float32)
+
+        def binned(counts: Histogram) -> np.ndarray:
+            return np.histogram(confidence, edges, weights=counts.counts.sum(0, dtype=np.int64))[0]
+
+        labels = binned(self._labels)
+        return edges, labels, None if self._right is None else labels - binned(self._right)
+
+
+def _right(right: Histogram, limits: Limits) -> np.ndarray:
+    """How many of the kept are right; where lots decide, how many are expected to be."""
+    over = right.at_least(np.minimum(limits.code + 1, CODES))
+    at = right.at_least(limits.code) - over
+    inside = over + at * ((limits.inside - limits.over) / np.maximum(limits.at, 1))
+    expected = inside * (limits.kept / np.maximum(limits.inside, 1))
+    return np.minimum(expected, limits.kept)  # rounding must not make more right than there are
 
 
 def _share(part, whole) -> np.ndarray:

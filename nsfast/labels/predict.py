@@ -1,10 +1,12 @@
-"""Labeling: the un-noised teacher looks at every unlabeled picture once and writes what it thinks, shard by shard."""
+"""What a teacher says of pictures: plain forward passes of the un-noised network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,10 +14,9 @@ from torch import nn
 
 from nsfast.errors import NsfastError
 from nsfast.images import Split
-from nsfast.images.files import taken
-from nsfast.labels.table import LabelTable, read_labels, read_shard, shard_name, write_shard
 from nsfast.models.network import pictures_at_once
-from nsfast.progress import Progress
+
+Job, Read = TypeVar("Job"), TypeVar("Read")
 
 
 def predict(model: nn.Module, pixels: np.ndarray, batch: int = 0, compile: bool = False) -> torch.Tensor:
@@ -31,23 +32,59 @@ def predict(model: nn.Module, pixels: np.ndarray, batch: int = 0, compile: bool 
     if hasattr(pixels, "at") and getattr(model, "pixels", None):
         pixels = pixels.at(model.pixels)
     batch = batch or pictures_at_once(getattr(model, "pixels", None) or pixels.shape[1])
-    device, modes = next(model.parameters()).device, [(m, m.training) for m in model.modules()]
-    model.eval()
-    forward = torch.compile(model, dynamic=False) if compile else model
-    out = []
+    device, starts = next(model.parameters()).device, range(0, len(pixels), batch)
+    forward, out = forward_of(model, batch, compile), []
+    with evaluating(model):
+        for several in ahead(lambda start: np.array(pixels[start : start + batch]), starts):
+            out.append(forward(torch.from_numpy(several).to(device)).cpu())
+    return torch.cat(out)
+
+
+@contextmanager
+def evaluating(*models: nn.Module) -> Iterator[None]:
+    """Let networks run in eval mode and without gradients; the mode of each part is put back afterwards."""
+    modes = [(module, module.training) for model in models for module in model.modules()]
     try:
+        for model in models:
+            model.eval()
         with torch.inference_mode():
-            for several in _ahead(pixels, batch):
-                x = torch.from_numpy(several)
-                count = len(x)
-                if compile and count < batch:
-                    x = torch.cat([x, x[:1].expand(batch - count, *x.shape[1:])])
-                x = x.to(device).permute(0, 3, 1, 2).float().div_(255)
-                out.append(forward(x)[:count].float().cpu())
+            yield
     finally:
         for module, training in modes:
             module.training = training
-    return torch.cat(out)
+
+
+def forward_of(
+    model: nn.Module, batch: int, compile: bool = False, flip: bool = False
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function from pixels (n, height, width, channels) uint8, n at most `batch`, to logits (n, classes).
+
+    Args:
+        compile: compile the network; batches that are not full are filled up with their first picture.
+        flip: show the mirror images.
+    """
+    run = torch.compile(model, dynamic=False) if compile else model
+
+    def forward(pixels: torch.Tensor) -> torch.Tensor:
+        count = len(pixels)
+        if compile and count < batch:
+            pixels = torch.cat([pixels, pixels[:1].expand(batch - count, *pixels.shape[1:])])
+        x = pixels.permute(0, 3, 1, 2).float().div_(255)
+        return run(x.flip(3) if flip else x)[:count].float()
+
+    return forward
+
+
+def ahead(read: Callable[[Job], Read], jobs: Iterable[Job]) -> Iterator[Read]:
+    """Yield what is read for each job, in order; one thread reads for the next job meanwhile."""
+    waiting: deque = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for job in jobs:
+            waiting.append(pool.submit(read, job))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def require_better_than_chance(
@@ -75,63 +112,3 @@ def require_better_than_chance(
         f"{said}, no better than chance ({chance:.1%}): its labels would teach nothing; train it longer or give it "
         "more labels, or set labeling.allow_chance=true"
     )
-
-
-def label(
-    model: nn.Module,
-    images: Split,
-    classes: tuple[str, ...],
-    folder: str | Path,
-    about: dict[str, str],
-    batch: int = 256,
-    shard: int = 65536,
-    compile: bool = False,
-) -> LabelTable:
-    """Label pictures with a teacher and write Parquet shards; shards that this teacher has finished are kept.
-
-    Args:
-        model: logits (n, classes) from float pixels on 0..1.
-        images: the pictures; labels, if any, are not looked at.
-        classes: class names.
-        folder: where the shards go.
-        about: who labels: at least the teacher's fingerprint and the round; another `about` labels anew.
-        batch: pictures in a forward pass.
-        shard: pictures in a file.
-        compile: see `predict`.
-
-    Returns:
-        The whole table, as read back from the shards.
-    """
-    folder, about = Path(folder), {name: str(value) for name, value in about.items()}
-    shards = range(0, len(images), shard)
-    for extra in set(folder.glob("part-*.parquet")) - {folder / shard_name(n) for n in range(len(shards))}:
-        extra.unlink()
-    progress = Progress("picture", len(images))
-    for number, start in enumerate(shards):
-        ids = images.ids[start : start + shard]
-        path = folder / shard_name(number)
-        if not (path.is_file() and _finished(path, ids, classes, about)):
-            probabilities = predict(model, taken(images.pixels, slice(start, start + shard)), batch, compile)
-            probabilities = probabilities.softmax(1).numpy()
-            write_shard(path, ids, probabilities, classes, about)
-        progress.update(start + len(ids))
-    return read_labels(folder)
-
-
-def _ahead(pixels, batch: int) -> Iterator[np.ndarray]:
-    """Batches of pixels; of pictures kept as files the next one is decoded while one is looked at."""
-    starts = range(0, len(pixels), batch)
-    if not hasattr(pixels, "crops"):
-        yield from (np.array(pixels[start : start + batch]) for start in starts)
-        return
-    with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(pixels.__getitem__, slice(start, start + batch)) for start in starts[:2]]
-        for start in starts:
-            yield waiting.pop(0).result()
-            if (later := start + 2 * batch) < len(pixels):
-                waiting.append(pool.submit(pixels.__getitem__, slice(later, later + batch)))
-
-
-def _finished(path: Path, ids: np.ndarray, classes: tuple[str, ...], about: dict[str, str]) -> bool:
-    table = read_shard(path)
-    return table.about == about and table.classes == tuple(classes) and np.array_equal(table.ids, ids)

@@ -1,136 +1,293 @@
-"""The label table: what a teacher says of every unlabeled picture, in Parquet shards that say who said it."""
+"""The label table of a folder: shards, `files.parquet` (what each id is), and `manifest.json`, written last.
+
+A table that is being made has no manifest; the last of its shards to be finished brings it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nsfast.errors import NsfastError
-from nsfast.files import atomic
+from nsfast.files import checksum, fingerprint, read_json, write_csv, write_json
+from nsfast.images.index import write_names
+from nsfast.labels.histogram import Histogram
+from nsfast.labels.origin import Origin
+from nsfast.labels.shards import (
+    SCHEMA_VERSION,
+    damaged,
+    read_batches,
+    read_note,
+    read_parquet,
+    rows_of,
+    schema_of,
+    shard_name,
+    write_shard,
+)
 
-SCHEMA_VERSION = "1"
+if TYPE_CHECKING:
+    from nsfast.training.targets import Distributions
 
 
-@dataclass(frozen=True)
 class LabelTable:
-    """Pseudo-labels of n pictures.
+    """The pseudo-labels of a folder. Columns are read when they are asked for; `batches` never holds more than a part.
 
     Args:
-        ids: (n,) strings.
-        probabilities: (n, classes) float16, the teacher's distributions.
-        classes: class names.
-        about: what stands in the shards' metadata: the teacher's fingerprint and the round.
+        folder: what `read_labels` was given.
+        manifest: what `manifest.json` says.
     """
 
-    ids: np.ndarray
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
-    about: dict[str, str]
+    def __init__(self, folder: str | Path, manifest: dict[str, Any]):
+        self.folder, self.manifest = Path(folder), manifest
+        self.origin = Origin.from_dict(manifest["origin"])
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return self.manifest["rows"]
+
+    def __repr__(self) -> str:
+        return f"LabelTable({len(self):,} labels of {self.manifest['pictures']:,} pictures in {self.folder})"
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.origin.classes
+
+    @property
+    def paths(self) -> list[Path]:
+        """The shards, in order of their first id."""
+        return [self.folder / note["file"] for note in self._shards]
+
+    @property
+    def _shards(self) -> list[dict[str, Any]]:
+        """The notes of the shards, in order of their first id."""
+        return sorted(self.manifest["shards"], key=lambda note: (note["first"], note["file"]))
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """(n,) int64: the picture's row in `files.parquet`; not every picture has a label."""
+        return self._column("id", np.int64)
+
+    @cached_property
     def predicted(self) -> np.ndarray:
         """(n,) int64 class index of the largest probability."""
-        return self.probabilities.argmax(1)
+        return self._column("class", np.uint16).astype(np.int64)
 
-    @property
+    @cached_property
     def confidence(self) -> np.ndarray:
         """(n,) float16 largest probability."""
-        return self.probabilities.max(1)
+        return self._column("confidence", np.float16)
 
+    @cached_property
+    def names(self) -> np.ndarray:
+        """(n,) strings: each picture's own name, as the image set has it or its path below the folder."""
+        path = self.folder / "files.parquet"
+        found = read_parquet(path, ("id", "name"))["name"]
+        if len(found) != self.manifest["pictures"]:
+            raise damaged(path, f"{len(found):,} rows for {self.manifest['pictures']:,} pictures")
+        return np.array(found.take(pa.array(self.ids)).to_pylist(), dtype=str)
 
-def shard_name(number: int) -> str:
-    """File name of a shard."""
-    return f"part-{number:05d}.parquet"
+    @cached_property
+    def vectors(self) -> Distributions:
+        """The distributions (n) as they are kept."""
+        from nsfast.training.targets import Distributions
 
+        width, *names = self.origin.top or len(self.classes), *self.vector_columns
+        top = self._column(names[0], np.uint16, width) if self.origin.top else None
+        return Distributions(self._column(names[-1], np.float16, width), len(self.classes), top)
 
-def write_shard(
-    path: Path, ids: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], about: dict
-) -> None:
-    """Write one shard atomically: id, class, confidence, and the whole vector as float16; `about` as metadata."""
-    half = probabilities.astype(np.float16)
-    vector = pa.FixedSizeListArray.from_arrays(pa.array(half.ravel()), half.shape[1])
-    columns = {
-        "id": pa.array(ids.tolist(), pa.string()),
-        "class": pa.array(half.argmax(1).astype(np.uint16)),
-        "confidence": pa.array(half.max(1)),
-        "probabilities": vector,
-    }
-    text = {"nsfast.schema": SCHEMA_VERSION, "nsfast.classes": "\x1f".join(classes)}
-    text |= {f"nsfast.{name}": str(value) for name, value in about.items()}
-    write_parquet(path, pa.table(columns).replace_schema_metadata(text))
+    @property
+    def vector_columns(self) -> tuple[str, ...]:
+        """The columns that hold the distributions."""
+        return ("top_classes", "top_probabilities") if self.origin.top else ("probabilities",)
 
+    @cached_property
+    def quarantined(self) -> list[tuple[int, str]]:
+        """(id, reason) of the pictures that have no label, by id."""
+        return sorted((i, why) for note in self.manifest["shards"] for i, why in note["quarantined"])
 
-def write_parquet(path: str | Path, table: pa.Table) -> None:
-    """Write a Parquet file atomically, with a checksum of each page; equal tables are equal to the byte."""
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    @cached_property
+    def histogram(self) -> Histogram:
+        """Labels of each class and confidence, from `histogram.parquet`."""
+        return Histogram.load(self.folder / "histogram.parquet", len(self.classes))
 
+    def batches(
+        self, columns: Sequence[str] = ("id", "class", "confidence"), rows: int = 1 << 20
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Go through the table in parts of at most `rows`; lists come as (n, k) arrays.
 
-def read_parquet(path: str | Path, columns: Sequence[str] = ()) -> pa.Table:
-    """Read a Parquet file; raise `NsfastError` naming it when it is damaged or lacks one of the columns."""
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        reason = ", ".join(f"no column {name!r}" for name in columns if name not in table.column_names)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-    if reason:
-        raise NsfastError(f"{path} is damaged ({reason}); restore it, or delete it to have it made again")
-    return table
+        Raises:
+            NsfastError: a shard is damaged or gone; names it.
+        """
+        schema = schema_of(self.origin)
+        for note in self._shards:
+            yield from read_batches(self.folder / note["file"], columns, rows, note["rows"], schema)
 
+    def require(self, expected: Origin, ignore: tuple[str, ...] = ()) -> None:
+        """Raise `NsfastError` when the labels are not what is expected; one line says which differs."""
+        if differs := expected.difference(self.origin, ignore):
+            raise NsfastError(f"the labels in {self.folder} are others: {differs}; label again")
 
-def read_shard(path: Path) -> LabelTable:
-    """Read one shard.
-
-    Raises:
-        NsfastError: it is damaged, or written with another version of the schema.
-    """
-    table = read_parquet(path, ("id", "probabilities"))
-    schema = (table.schema.metadata or {}).get(b"nsfast.schema", b"none").decode(errors="replace")
-    if schema != SCHEMA_VERSION:
-        raise NsfastError(
-            f"{path} has label schema {schema!r}, this nsfast reads {SCHEMA_VERSION!r}; label again"
-        )
-    try:
-        text = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
-        classes = tuple(text.pop("nsfast.classes").split("\x1f"))
-        about = {
-            k.removeprefix("nsfast."): v
-            for k, v in text.items()
-            if k.startswith("nsfast.") and k != "nsfast.schema"
-        }
-        vector = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        ids = np.array(table["id"].to_pylist(), dtype=str)
-        return LabelTable(ids, vector.reshape(len(ids), len(classes)), classes, about)
-    except (AttributeError, KeyError, ValueError) as error:
-        raise NsfastError(
-            f"{path} is damaged ({str(error).splitlines()[0]}); restore it, or delete it to have it made again"
-        ) from None
+    def _column(self, name: str, kind: type, *width: int) -> np.ndarray:
+        found, start = np.empty((len(self), *width), kind), 0
+        for batch in self.batches((name,)):
+            found[start : start + len(batch[name])] = batch[name]
+            start += len(batch[name])
+        return found
 
 
 def read_labels(folder: str | Path) -> LabelTable:
-    """Read every shard of a folder, in order, as one table.
+    """Open the label table of a folder.
 
     Raises:
-        NsfastError: no shard there, a damaged one, or shards of different teachers.
+        NsfastError: there is none, it is not finished, a shard is missing or cut short, or it was written with another
+            version of the schema.
     """
-    paths = sorted(Path(folder).glob("part-*.parquet"))
-    if not paths:
-        raise NsfastError(f"no label shards in {folder}; run the labeling stage (02_labeling) first")
-    shards = [read_shard(path) for path in paths]
-    for path, shard in zip(paths, shards, strict=True):
-        if shard.about != shards[0].about or shard.classes != shards[0].classes:
+    folder = Path(folder)
+    path = folder / "manifest.json"
+    if not path.is_file():
+        if _old_schema(folder) == "1":
+            raise NsfastError(f"{folder} has label schema 1, this nsfast reads {SCHEMA_VERSION}; label again")
+        if any(folder.glob("part-*.parquet")):
+            raise NsfastError(f"labeling in {folder} is not finished; run it again to go on with it")
+        raise NsfastError(
+            f"no label table in {folder}; run the labeling stage (02_labeling) or nsfast label first"
+        )
+    manifest = read_json(path)
+    try:
+        if manifest["schema"] != SCHEMA_VERSION:
             raise NsfastError(
-                f"{path} is of another teacher than {paths[0].name}; delete {folder} and label again"
+                f"{folder} has label schema {manifest['schema']!r}, this nsfast reads {SCHEMA_VERSION}; label again, "
+                "or read it with the nsfast that wrote it"
             )
-    ids = np.concatenate([s.ids for s in shards])
-    return LabelTable(
-        ids, np.concatenate([s.probabilities for s in shards]), shards[0].classes, shards[0].about
-    )
+        table = LabelTable(folder, manifest)
+        for note in manifest["shards"]:
+            part = folder / note["file"]
+            if not part.is_file() or part.stat().st_size != note["bytes"]:
+                raise damaged(part, "missing" if not part.is_file() else "cut short")
+    except (KeyError, TypeError, AttributeError):
+        raise damaged(path, "no manifest of a label table") from None
+    return table
+
+
+def _old_schema(folder: Path) -> str:
+    """The schema version in the metadata of the folder's first shard, "" where there is none."""
+    for path in sorted(folder.glob("part-*.parquet"))[:1]:
+        try:
+            return (pq.read_schema(path).metadata or {}).get(b"nsfast.schema", b"").decode(errors="replace")
+        except (pa.ArrowException, OSError):
+            return ""
+    return ""
+
+
+def finish_table(folder: str | Path, origin: Origin, pictures: int, shards: int) -> LabelTable | None:
+    """Write histogram, `quarantined.csv` and manifest when every shard is there; return None while one is missing.
+
+    Whoever finishes last may do it, and it does no harm if two do: they write the same bytes.
+    """
+    folder = Path(folder)
+    notes = [read_note(folder / shard_name(number), origin) for number in range(shards)]
+    if None in notes:
+        return None
+    manifest: dict[str, Any] = {"schema": SCHEMA_VERSION, "origin": origin.to_dict(), "pictures": pictures}
+    manifest |= {"rows": sum(note["rows"] for note in notes), "shards": notes}
+    table, histogram = LabelTable(folder, manifest), Histogram(len(origin.classes))
+    for batch in table.batches(("class", "confidence")):
+        histogram.add(batch["class"], batch["confidence"])
+    histogram.save(folder / "histogram.parquet")
+    names = names_of(folder, [i for i, _ in table.quarantined])
+    rows = [
+        {"id": i, "name": name, "reason": why}
+        for (i, why), name in zip(table.quarantined, names, strict=True)
+    ]
+    write_csv(folder / "quarantined.csv", rows, ["id", "name", "reason"])
+    others = ("files.parquet", "histogram.parquet")
+    manifest["files"] = {name: checksum(folder / name) for name in others if (folder / name).is_file()}
+    write_json(folder / "manifest.json", manifest)
+    return read_labels(folder)
+
+
+def names_of(folder: Path, ids: list[int]) -> list[str]:
+    """Return the names of a few pictures, by their ids; "" where it is not known."""
+    if not ids or not (folder / "files.parquet").is_file():
+        return [""] * len(ids)
+    import pyarrow.compute as pc
+
+    found: dict[int, str] = {}
+    with pq.ParquetFile(folder / "files.parquet") as file:
+        for batch in file.iter_batches(columns=["id", "name"]):
+            some = batch.filter(pc.is_in(batch["id"], pa.array(ids, pa.int64())))
+            found |= zip(some["id"].to_pylist(), some["name"].to_pylist(), strict=True)
+    return [found.get(i, "") for i in ids]
+
+
+def write_labels(
+    folder: str | Path,
+    probabilities: np.ndarray,
+    origin: Origin,
+    names: Sequence[str] | None = None,
+    ids: np.ndarray | None = None,
+    shard: int = 65536,
+) -> LabelTable:
+    """Write distributions that came from elsewhere, of any model, as a label table; one that is there is replaced.
+
+    Args:
+        folder: where to.
+        probabilities: (n, classes), 0 to 1, each row of sum 1.
+        origin: who labeled, and how.
+        names: (pictures,) of all pictures; "0", "1", ... by default.
+        ids: (n,) int64, which picture each row is of, in any order; all of them in order by default.
+        shard: rows in a file.
+
+    Raises:
+        NsfastError: probabilities that are none, or not of these classes; ids that do not fit the pictures.
+    """
+    import torch
+
+    folder, probabilities, n = Path(folder), np.asarray(probabilities), len(probabilities)
+    ids = np.arange(n) if ids is None else np.asarray(ids, np.int64)
+    pictures = len(names) if names is not None else int(ids.max(initial=-1)) + 1
+    if np.shape(probabilities) != (len(ids), len(origin.classes)):
+        raise NsfastError(
+            f"probabilities are {np.shape(probabilities)}; give a row for each of {len(ids)} pictures and a column for "
+            f"each of {len(origin.classes)} classes"
+        )
+    order = np.argsort(ids, kind="stable")
+    wrong = ids[order][np.diff(ids[order], prepend=-1) <= 0].tolist() + ids[ids >= pictures].tolist()
+    if wrong:
+        raise NsfastError(
+            f"id {wrong[0]} is negative, there twice or none of {pictures} pictures; give each once"
+        )
+    parts = [order[start : start + shard] for start in range(0, n, shard)]
+    for rows in parts:
+        _require_distributions(ids[rows], np.asarray(probabilities[rows], np.float32))
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for old in (*folder.glob("part-*"), *folder.glob("contents-*")):
+        old.unlink()
+    write_names(folder, (str(i) for i in range(pictures)) if names is None else names)
+    for number, rows in enumerate(parts):
+        some = torch.from_numpy(np.asarray(probabilities[rows], np.float32))
+        write_shard(folder / shard_name(number), origin, rows_of(ids[rows], some, origin.top))
+    return finish_table(folder, origin, pictures, len(parts))
+
+
+def _require_distributions(ids: np.ndarray, probabilities: np.ndarray) -> None:
+    """Raise `NsfastError` naming the first row that is no distribution, up to what float16 makes of one."""
+    inside = (probabilities >= 0).all(1) & (probabilities <= 1).all(1)
+    wrong = np.flatnonzero(~(inside & (abs(probabilities.sum(1) - 1) < 0.02)))
+    if len(wrong):
+        row = probabilities[wrong[0]]
+        raise NsfastError(
+            f"the probabilities of picture {ids[wrong[0]]} are no distribution: from {row.min():g} to {row.max():g}, "
+            f"with a sum of {row.sum():g}; give the softmax of the logits"
+        )
+
+
+def pictures_fingerprint(names: Sequence[str], contents: str = "") -> str:
+    """Return what stands for the pictures in an `Origin`: their names and, if given, a checksum of their contents."""
+    return fingerprint({"names": [str(name) for name in names], "contents": contents})

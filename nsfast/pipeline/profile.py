@@ -218,6 +218,9 @@ def resolve(name_or_path: str, settings: tuple[str, ...] = (), seed: int | None 
     for group in ("teacher", "control", "student"):
         if str(start := groups[group].get("start", "")).endswith(".safetensors"):
             groups[group]["start"] = str(Path(start).expanduser().resolve())
+    groups["labeling"]["also"] = [str(Path(p).expanduser().resolve()) for p in groups["labeling"]["also"]]
+    if decisions := groups["balancing"]["decisions"]:
+        groups["balancing"]["decisions"] = str(Path(decisions).expanduser().resolve())
     if seed is not None:
         top["seed"] = within("seed", seed, 0)
     profile = Profile(name, **top, groups=groups)
@@ -251,7 +254,7 @@ def _merge(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
 
 def _check(profile: Profile) -> None:
     """Build what each stage will build from its parameters, so that a value out of range is an error now."""
-    from nsfast.labels.select import check_selection
+    from nsfast.pipeline.balancing import balancing_of
     from nsfast.training.recipe import Recipe
 
     def checked(group: str, check: Callable, *arguments, **keywords) -> None:
@@ -278,10 +281,12 @@ def _check(profile: Profile) -> None:
             "student.epoch_by is 'pseudo', so how long the control must train to match it is not known before "
             "labeling; set control.steps_per_epoch"
         )
-    balancing = profile.groups["balancing"]
-    checked("balancing", check_selection, balancing["threshold"], balancing["per_class"], balancing["method"])
-    for name in ("batch_size", "shard_size", "workers"):
-        checked("labeling", within, name, profile.groups["labeling"][name], 1)
+    checked("balancing", balancing_of, profile.groups["balancing"])
+    labeling = profile.groups["labeling"]
+    for name, low in {"batch_size": 0, "shard_size": 1, "workers": 1, "num_processes": 1, "top": -1}.items():
+        checked("labeling", within, name, labeling[name], low)
+    checked("labeling", within, "near", labeling["near"], -1, 8)
+    checked("labeling", choice, "engine", labeling["engine"], ENGINES)
     checked("analysis", _check_analysis, profile.groups["analysis"])
 
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import nsfast
 from nsfast.errors import NsfastError
-from nsfast.files import fingerprint, read_csv, read_json, write_csv, write_json
+from nsfast.files import read_csv, read_json, write_csv, write_json
 from nsfast.images import ImageSet, Split
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.run_folder import lock, prepare_images, remove_leftovers
@@ -24,8 +23,11 @@ from nsfast.streams import hash_order
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nsfast.labels import LabelTable, Selection
+    from nsfast.explore.core import ThresholdPreview
+    from nsfast.labels import LabelTable
+    from nsfast.labels.balance import Balanced
     from nsfast.models import Network
+    from nsfast.pipeline.round_labels import RoundLabels
     from nsfast.training import Recipe
     from nsfast.training.learner import PseudoLabeled
     from nsfast.training.train import Trained
@@ -106,7 +108,8 @@ class Session:
         teacher = read_about(self.teacher_folder)["fingerprint"] if pseudo is not None else None
         side = recipe.finetune_resolution if recipe.finetune_epochs else 0
         side = side or recipe.resolution or images.size
-        save_model(self.folder, trained, recipe, images.classes, side, teacher)
+        whole = getattr(images.labeled.pixels, "whole", True)
+        save_model(self.folder, trained, recipe, images.classes, side, teacher, whole)
         columns = ["epoch", "train_loss", "validation_loss", "validation_accuracy"]
         write_csv(self.folder / "history.csv", trained.history, columns)
         network = load_model(self.folder).to(default_device())  # as it labels
@@ -115,59 +118,54 @@ class Session:
         write_json(self.folder / "metrics.json", {**metrics, "validation_accuracy": float(right.mean())})
         return trained
 
-    def label(self, teacher: Network, batch_size: int, shard_size: int, compile: bool = False) -> LabelTable:
-        """Label the unlabeled pictures with a teacher and return the table; finished shards are kept."""
-        from nsfast.labels.predict import label
-        from nsfast.models import default_device
-        from nsfast.training.model_file import read_about
+    @property
+    def round_labels(self) -> RoundLabels:
+        """The pseudo-labels of this stage's round."""
+        from nsfast.pipeline.round_labels import RoundLabels
 
-        known = read_about(self.teacher_folder)
-        if tuple(known["classes"]) != self.images.classes:
-            raise NsfastError(
-                f"the teacher in {self.teacher_folder} knows the classes {_some(known['classes'])}, the pictures have "
-                f"{_some(self.images.classes)}; train a teacher on these"
-            )
-        about = {"teacher": known["fingerprint"], "round": str(self.stage.round)}
+        return RoundLabels(self.run, self.stage, self.images, self.profile.threads)
+
+    def label(self) -> LabelTable:
+        """Label the unlabeled pictures with this round's teacher; finished shards are kept."""
+        job = self.round_labels.job()
         self._begin_to_write()
-        about["version"] = nsfast.__version__
-        about["pictures"] = fingerprint(self.records.contents(("images/unlabeled.*",)))
-        where = self.folder / "labels"
-        pool = self.images.unlabeled
-        if hasattr(pool.pixels, "crops"):
-            pool.pixels.workers = self.parameters["workers"]
-        labels = label(
-            *(teacher.to(default_device()), pool, self.images.classes, where, about),
-            *(batch_size, shard_size, compile),
-        )
-        write_json(self.folder / "labeling.json", {**about, "labels": len(labels)})
-        return labels
+        return self.round_labels.label(job)
 
-    def select(self, labels: LabelTable) -> Selection:
-        """Filter and balance with this stage's parameters; write `selection.parquet` and `balance.csv`."""
-        from nsfast.labels import class_counts, select, write_selection
+    def labeled_by(self, labels: LabelTable) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return pixels and, where it is known, truth of the pictures that have a label, in the order of the labels."""
+        pool, truth = self.images.unlabeled, self.images.truth
+        pixels = pool.pixels if len(labels) == len(pool) else pool.take(labels.ids).pixels
+        return pixels, None if truth is None else truth[labels.ids]
 
-        chosen = {name: self.parameters[name] for name in ("threshold", "per_class", "method", "seed")}
-        selection = select(labels, **chosen)
+    def labels(self) -> LabelTable:
+        """Open this round's label table, if it is of its teacher and of these classes and pictures."""
+        return self.round_labels.labels()
+
+    def preview(self, labels: LabelTable) -> ThresholdPreview:
+        """Return what any threshold would make of the labels with this stage's other parameters."""
+        return self.round_labels.preview(labels)
+
+    def quality(self, labels: LabelTable) -> dict:
+        """Return how good the labels are at the threshold that the run balances this round with."""
+        from nsfast.pipeline.balancing import balancing_of
+
+        balancing = next(s for s in self.stages if s.kind == "balancing" and s.round == self.stage.round)
+        return self.round_labels.quality(labels, balancing_of(balancing.parameters))
+
+    def select(self, labels: LabelTable) -> Balanced:
+        """Filter and balance with this stage's parameters; write `selection.parquet` and what goes with it."""
         self._begin_to_write()
-        write_selection(self.folder / "selection.parquet", selection)
-        counts = class_counts(labels, selection, chosen["threshold"])
-        write_csv(self.folder / "balance.csv", counts)
-        if unseen := [row["class"] for row in counts if not row["seen"]]:
-            print(
-                f"warning: no pseudo-label of {', '.join(unseen)} reaches {chosen['threshold']:g}; none is seen"
-            )
-        return selection
+        return self.round_labels.select(labels)
 
     def rounds(self) -> list[dict]:
         """Return control, teacher and every student side by side, and write them to `rounds.csv`.
 
         What a row says of labels (coverage, precision, pictures kept) is of those that this model learned from.
         """
-        from nsfast.analysis.evaluate import label_row
-        from nsfast.labels import read_labels, read_selection
+        from nsfast.labels.quality import read_quality
 
         rows = []
-        known = ("coverage", "precision", "low", "high", "no_class", "in_class_accuracy")
+        known = ("precision", "low", "high", "no_class", "in_class_accuracy")
         for number in range(-1, self.parameters["rounds"] + 1):
             folder = {-1: "control", 0: "teacher"}.get(number, f"round-{number}")
             about, metrics = (read_json(self.run / folder / f"{name}.json") for name in ("model", "metrics"))
@@ -175,24 +173,18 @@ class Session:
             row = {"model": f"student {number}" if number > 0 else folder, "round": max(number, 0)}
             row |= {"folder": folder, "network": f"{name} {size}" if name == "small" else name}
             row |= {"parameters": about["parameters"], "validation_accuracy": metrics["validation_accuracy"]}
-            row |= dict.fromkeys((*known, "kept", "seen"), "")
+            row |= dict.fromkeys(("coverage", *known, "estimated_precision", "kept", "seen"), "")
             if number > 0:
-                labels = read_labels(self.run / folder / "labels")
-                found = label_row(labels, self._threshold(number), self.images.truth)
-                selection = read_selection(self.run / folder / "selection.parquet")
-                row |= {name: found[name] for name in known if name in found}
-                row |= {"kept": len(selection), "seen": int(selection.copies.sum())}
+                found = read_quality(self.run / folder / "quality.json")
+                balanced = read_json(self.run / folder / "balancing.json")
+                row |= {"coverage": found["coverage"], "estimated_precision": found["estimate"]["precision"]}
+                row |= {name: (found["truth"] or {}).get(name, "") for name in known}
+                row |= {name: balanced[name] for name in ("kept", "seen")}
+                row = {name: "" if value is None else value for name, value in row.items()}
             rows.append(row)
         self._begin_to_write()
         write_csv(self.folder / "rounds.csv", rows)
         return rows
-
-    def _threshold(self, number: int) -> float:
-        """The threshold that balancing used in a round."""
-        balancing = next(s for s in self.stages if s.kind == "balancing" and s.round == number)
-        return (self.records.entry(balancing) or {"parameters": balancing.parameters})["parameters"][
-            "threshold"
-        ]
 
     def _check_size(self, recipe: Recipe) -> None:
         """Refuse a student smaller than its teacher unless that is asked for."""
@@ -243,8 +235,3 @@ class Session:
         self._lock.release(force=True)
         if not under_runner():
             print(f"{self.stage.name} is finished: {self.folder}")
-
-
-def _some(names) -> str:
-    """The first of many names, and how many there are."""
-    return ", ".join(map(repr, list(names)[:3])) + (f" ... ({len(names)} in all)" if len(names) > 3 else "")

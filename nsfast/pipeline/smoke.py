@@ -27,8 +27,14 @@ def smoke_profile(name_or_path: str, data: str | Path, settings: tuple[str, ...]
         changes[group] = _few_steps(whole.groups[group], side)
     changes["control"] = {"epochs": 1, "steps_per_epoch": 2, "batch": 4}
     changes["iterate"] = {"rounds": 1, "architecture": [], "size": [], "ratio": [], "epochs": []}
-    changes["labeling"] = {"allow_chance": True, "compile": False, "workers": 2}
-    changes["balancing"] = {"threshold": 0.0, "per_class": 0}
+    changes["labeling"] = {
+        "allow_chance": True,
+        "compile": False,
+        "workers": 2,
+        "num_processes": 1,
+        "engine": "local",
+    }
+    changes["balancing"] = {"threshold": 0.0, "per_class": "largest"}
     analysis = whole.groups["analysis"]
     changes["analysis"] = {"pictures": 12, "severities": [1], "epsilons": [0.0, 4.0]}
     changes["analysis"]["corruptions"] = analysis["corruptions"][:1]

@@ -16,8 +16,14 @@ from nsfast.streams import stream_seed
 MODEL = ("model.safetensors", "model.json", "history.csv", "metrics.json")
 OUTPUTS = {
     "teacher": MODEL,
-    "labeling": ("labels/*.parquet", "labeling.json"),
-    "balancing": ("selection.parquet", "balance.csv"),
+    "labeling": ("labels/manifest.json", "labels/leaked.csv", "validation/manifest.json", "labeling.json"),
+    "balancing": (
+        "selection.parquet",
+        "selection.labels.npy",
+        "balance.csv",
+        "balancing.json",
+        "quality.json",
+    ),
     "student": MODEL,
     "iterate": ("rounds.csv",),
     "analysis": ("tables/*.csv", "figures/*.png", "report.html"),
@@ -73,6 +79,10 @@ def stages_of(profile: Profile) -> list[Stage]:
         unlabeled,
         "images/validation.*",
     )  # the unlabeled ones for mean and deviation
+    known = ("images/truth.npy", "images/labeled.labels.npy", "images/validation.labels.npy")
+    held_out = tuple(
+        f"images/{split}.{kind}" for split in ("validation", "test") for kind in ("npy", "files.parquet")
+    )
     stages = [
         Stage("teacher", "teacher", seeded(groups["teacher"], "teacher"), consumes=training),
         Stage("teacher", "control", seeded(profile.control(), "control"), consumes=training),
@@ -80,7 +90,12 @@ def stages_of(profile: Profile) -> list[Stage]:
     teacher = stages[0]
     for number in range(1, profile.rounds + 1):
         folder, model = f"round-{number}", f"{teacher.folder}/model.safetensors"
-        labels, selection = f"{folder}/labels/*.parquet", f"{folder}/selection.parquet"
+        table = tuple(
+            f"{folder}/{name}"
+            for name in ("labels/manifest.json", "labels/leaked.csv", "validation/manifest.json")
+        )
+        table += known if number == 1 else (*known, f"round-{number - 1}/labels/manifest.json")
+        selection = (f"{folder}/selection.parquet", f"{folder}/selection.labels.npy")
         names = [f"{folder}/{kind}" for kind in ("labeling", "balancing", "student")]
         stages += [
             Stage(
@@ -89,18 +104,19 @@ def stages_of(profile: Profile) -> list[Stage]:
                 dict(groups["labeling"]),
                 number,
                 (teacher.name,),
-                (about, unlabeled, model),
+                (about, unlabeled, model, *held_out),
             ),
-            Stage("balancing", folder, seeded(groups["balancing"], folder), number, (names[0],), (labels,)),
+            Stage("balancing", folder, seeded(groups["balancing"], folder), number, (names[0],), table),
             Stage(
                 *("student", folder, seeded(profile.student(number), folder), number),
-                *((names[0], names[1]), (*training, labels, selection)),
+                *((names[0], names[1]), (*training, *selection)),
             ),
         ]
         teacher = stages[-1]
     students = tuple(s.name for s in stages if s.kind == "student")
     rounds = {"rounds": profile.rounds, **{k: v for k, v in groups["iterate"].items() if k != "rounds"}}
-    everything = ("*/model.safetensors", "*/balance.csv", "*/labels/*.parquet", "*/selection.parquet")
+    everything = ("*/model.safetensors", "*/balance.csv", "*/labels/manifest.json", "*/selection.parquet")
+    everything += ("*/quality.json", "*/balancing.json")
     scores = tuple(f"{model}/{file}" for model in ("teacher", "control", "round-*") for file in MODEL[2:])
     measured = ("images/truth.npy", *everything, *scores)
     stages.append(Stage("iterate", "iterate", rounds, needs=(*students, "control"), consumes=measured))
@@ -171,8 +187,15 @@ class Records:
             folders = {s.folder for s in run_stages} | {"images"}
             consumed = {path: sum_ for path, sum_ in consumed.items() if path.split("/")[0] in folders}
         what = {name: value for name, value in stage.parameters.items() if name not in HOW}
-        if (weights := Path(what.get("start", ""))).is_file():
-            what["start"] = self.checksum(weights)
+        for name in ("start", "decisions"):
+            if (file := Path(what.get(name) or "")).is_file():
+                what[name] = self.checksum(file)
+        models = [Path(folder) / "model.json" for folder in what.get("also", ())]
+        what |= (
+            {"also": [self.checksum(path) if path.is_file() else str(path) for path in models]}
+            if models
+            else {}
+        )
         parts = {"stage": stage.kind, "parameters": what, "code": code_fingerprint(stage.kind)}
         return fingerprint({**parts, "version": nsfast.__version__, "consumed": consumed})
 
@@ -181,7 +204,7 @@ class Records:
         entry = self.entry(stage)
         if entry is None or entry["fingerprint"] != self.fingerprint(stage, run_stages):
             return False
-        return all((self.run / path).is_file() for path in entry["outputs"])
+        return all((self.run / path).is_file() and not self._short(path) for path in entry["outputs"])
 
     def verify(self, stage: Stage) -> None:
         """Raise `NsfastError` when a file that the stage left is not what it left."""
@@ -191,6 +214,22 @@ class Records:
                     f"{self.run / path} is damaged (its checksum is not the one in stage.json); restore it, "
                     f"or delete it to have {stage.name} run again"
                 )
+            if (short := self._short(path)) and short.is_file():
+                raise NsfastError(
+                    f"{short} is damaged (not as long as its manifest says); restore it, or delete it to have "
+                    f"{stage.name} run again"
+                )
+
+    def _short(self, path: str) -> Path | None:
+        """The first file of a manifest that is missing or of another length; their bytes are checked when read."""
+        manifest = self.run / path
+        if manifest.name != "manifest.json" or not manifest.is_file():
+            return None
+        for shard in read_json(manifest).get("shards", ()):
+            part = manifest.with_name(shard["file"])
+            if not part.is_file() or part.stat().st_size != shard["bytes"]:
+                return part
+        return None
 
     def forget(self, stage: Stage) -> None:
         """Take the stage's entry out, because what it left is about to be made anew."""

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from nsfast.errors import NsfastError
 from nsfast.files import checksum
 from nsfast.images import ImageSet
+from nsfast.pipeline.origin import expected_origin, require_same_pictures, teacher_folder
 from nsfast.pipeline.stages import Records, Stage
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class TrainingStage:
     @property
     def teacher_folder(self) -> Path:
         """The folder of the model that labels in this round."""
-        return self.run / ("teacher" if self.stage.round == 1 else f"round-{self.stage.round - 1}")
+        return teacher_folder(self.run, self.stage.round)
 
     def recipe(self) -> Recipe:
         """Return the stage's parameters as a `Recipe`."""
@@ -54,23 +53,32 @@ class TrainingStage:
         return Recipe.from_parameters(self.stage.parameters)
 
     def pseudo_labeled(self) -> PseudoLabeled:
-        """Return this round's selected pictures with the teacher's distributions and their copies."""
-        from nsfast.labels import read_labels, read_selection
+        """Return this round's selected pictures with the teacher's distributions and their copies.
+
+        Raises:
+            NsfastError: labels of another teacher, other classes, another preprocessing or other pictures, or a
+                selection that was not made from them; in one line that says which differs.
+        """
+        from nsfast.labels import read_labels
+        from nsfast.labels.selection import about_selection, read_selection
+        from nsfast.labels.storage import read_targets
         from nsfast.training.learner import PseudoLabeled
 
-        labels = read_labels(self.folder / "labels")
-        if labels.classes != self.images.classes:
+        labels, path = read_labels(self.folder / "labels"), self.folder / "selection.parquet"
+        labels.require(expected_origin(self.run, self.stage, self.images, labels.origin))
+        if about_selection(path).get("labels") != labels.origin.fingerprint:
+            raise NsfastError(f"{path} was made from other labels than {labels.folder}; run balancing again")
+        selection = read_selection(path)
+        require_same_pictures(labels, self.images.unlabeled, selection.ids)
+        targets = self.folder / "selection.labels.npy"
+        distributions = read_targets(targets, len(self.images.classes))
+        if len(distributions) != len(selection):
             raise NsfastError(
-                f"{self.folder / 'labels'} names {len(labels.classes)} classes, the pictures have "
-                f"{len(self.images.classes)}, or in another order; run labeling again"
+                f"{targets} has {len(distributions):,} rows, the selection beside it {len(selection):,}; run balancing "
+                "again"
             )
-        selection = read_selection(self.folder / "selection.parquet")
-        pool = self.images.unlabeled
-        picture, row = (rows_of(ids, selection.ids) for ids in (pool.ids, labels.ids))
-        pixels, probabilities = pool.take(picture).pixels, labels.probabilities[row]
-        if not hasattr(pixels, "crops"):  # of many pictures they stay half as large
-            probabilities = probabilities.astype(np.float32)
-        return PseudoLabeled(pixels, probabilities, selection.copies)
+        pixels = self.images.unlabeled.take(selection.ids).pixels
+        return PseudoLabeled(pixels, distributions, selection.copies)
 
     def train(
         self,
@@ -155,15 +163,3 @@ class TrainingStage:
         stage = {**about["stage"], **{n: tuple(about["stage"][n]) for n in ("needs", "consumes")}}
         run = Path(about["run"])
         return cls(run, Stage(**stage), load_images(run / "images"))
-
-
-def rows_of(ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return the row of each wanted id; raise `NsfastError` naming the first that is missing."""
-    order = np.argsort(ids)
-    place = np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)
-    rows = order[place]
-    if len(missing := np.flatnonzero(ids[rows] != wanted)):
-        raise NsfastError(
-            f"picture {wanted[missing[0]]!r} is selected but not there; run labeling and balancing again"
-        )
-    return rows

@@ -11,7 +11,7 @@ from fastai.torch_core import num_distrib
 
 from nsfast.errors import NsfastError, choice
 from nsfast.streams import stream_seed
-from nsfast.training.pictures import ToFloat
+from nsfast.training.pictures import Dense, TensorTopK, ToFloat
 
 EPOCH_BY = ("labeled", "pseudo")
 
@@ -193,11 +193,12 @@ def joint_loaders(
         train, valid: datasets with `take`, see `nsfast.training.pictures`.
         groups, labeled, pseudo, steps, epoch_by, accumulate, rank, processes: see `JointDL`.
         workers: processes that make the batches; 0 where taking them is one indexing.
-        transforms: of the batches of both, beside `ToFloat`.
+        transforms: of the batches of both, beside `ToFloat` and, for kept distributions, `Dense`.
         validation_batch: pictures in a validation batch.
     """
     options = dict(num_workers=workers, device=device, rank=rank, processes=processes)
-    options |= dict(after_batch=[ToFloat(), *transforms])
+    whole = [Dense(train.c)] if getattr(train, "kind", None) is TensorTopK else []
+    options |= dict(after_batch=[*whole, ToFloat(), *transforms])
     sizes = dict(labeled=labeled, pseudo=pseudo, steps=steps, epoch_by=epoch_by, accumulate=accumulate)
     train_dl = JointDL(train, groups=groups, shuffle=True, **sizes, **options)
     return DataLoaders(train_dl, JointDL(valid, shuffle=False, bs=validation_batch, **options), device=device)

@@ -25,6 +25,7 @@ from nsfast.training.optimizer import optimizer_function, weight_groups
 from nsfast.training.pictures import FilePictures, JointTargets, Pictures, Resized
 from nsfast.training.processes import Distribute, Processes
 from nsfast.training.recipe import Recipe
+from nsfast.training.targets import Distributions, no_distributions
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,17 @@ class PseudoLabeled:
 
     Args:
         pixels: (n, height, width, channels) uint8.
-        probabilities: (n, classes) float16 or float32, the teacher's distributions.
-        copies: (n,) int64, how often each enters an epoch, 1 or more.
+        distributions: the teacher's, of n pictures; or (n, classes) probabilities, float16 or float32.
+        copies: (n,) integers, how often each enters an epoch, 1 or more.
     """
 
     pixels: np.ndarray
-    probabilities: np.ndarray
+    distributions: Distributions
     copies: np.ndarray
+
+    def __post_init__(self):
+        if not isinstance(given := self.distributions, Distributions):
+            object.__setattr__(self, "distributions", Distributions(given, np.shape(given)[-1]))
 
 
 def build_learner(
@@ -87,16 +92,16 @@ def build_learner(
     if frozen:
         freeze_first(model, frozen)
     pixels, groups = [labeled.pixels], [np.arange(len(labeled)), np.empty(0, np.int64)]
-    probabilities = np.empty((0, classes), np.float32)
+    distributions = no_distributions(classes)
     if recipe.ratio:
-        probabilities = pseudo.probabilities
-        if probabilities.shape[1] != classes:
+        distributions = pseudo.distributions
+        if distributions.classes != classes:
             raise NsfastError(
-                f"pseudo-labels over {probabilities.shape[1]} classes; the pictures have {classes}"
+                f"pseudo-labels over {distributions.classes} classes; the pictures have {classes}"
             )
         pixels.append(pseudo.pixels)
         groups[1] = np.repeat(np.arange(len(pseudo.pixels)) + len(labeled), pseudo.copies)
-    targets = JointTargets(labeled.labels, probabilities, classes)
+    targets = JointTargets(labeled.labels, distributions)
     valid_targets = torch.from_numpy(np.asarray(validation.labels))
     as_files = any(hasattr(p, "crops") for p in (*pixels, validation.pixels))
     if as_files:
@@ -107,8 +112,7 @@ def build_learner(
     elif recipe.crop == "inception":
         raise NsfastError("crop 'inception' needs pictures kept as files; set crop to 'pad' or 'none'")
     else:
-        dense = targets.index_select(0, torch.arange(len(targets)))
-        train_set = Pictures(pixels, dense, 0, device)
+        train_set = Pictures(pixels, targets, 0, device)
         valid_set = Pictures([validation.pixels], valid_targets, 1, device)
     loaders = joint_loaders(
         train_set,

@@ -26,6 +26,7 @@ def save_model(
     classes: tuple[str, ...],
     size: int,
     teacher: str | None = None,
+    whole: bool = True,
 ) -> str:
     """Write a trained network into `folder`.
 
@@ -34,6 +35,7 @@ def save_model(
         classes: class names.
         size: height and width in pixels at which it is tested and labels.
         teacher: fingerprint of the model whose pseudo-labels it learned from, if any.
+        whole: whether it is tested on whole centre squares, and not on ImageNet's smaller ones.
 
     Returns:
         The model's fingerprint: the checksum of its weights.
@@ -53,6 +55,7 @@ def save_model(
         "mean": network.normalize.mean.ravel().tolist(),
         "std": network.normalize.std.ravel().tolist(),
         "pixels": size,
+        "whole": whole,
         "recipe": recipe.to_dict(),
         "teacher": teacher,
         "fingerprint": fingerprint,

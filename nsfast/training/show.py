@@ -46,7 +46,7 @@ def one_joint_batch(
     recipe = replace(recipe, architecture="small", batch=batch, accumulate=1)
     if len(pseudo.copies) > MOST:
         rows = np.sort(numpy_stream(recipe.seed, "one joint batch").choice(len(pseudo.copies), MOST, False))
-        pseudo = PseudoLabeled(taken(pseudo.pixels, rows), pseudo.probabilities[rows], pseudo.copies[rows])
+        pseudo = PseudoLabeled(taken(pseudo.pixels, rows), pseudo.distributions[rows], pseudo.copies[rows])
     channels = labeled.pixels.shape[3]
     statistics = ([0.5] * channels, [0.5] * channels)
     learner = build_learner(recipe, classes, statistics, labeled, validation, pseudo, torch.device("cpu"))

@@ -3,6 +3,8 @@
 import io
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from nsfast.analysis import figures
 from nsfast.analysis.figures.page import CONTROL, TEACHER, WIDTH, WRONG, model_styles, plain
 from nsfast.analysis.metrics import reliability_table
 from nsfast.errors import NsfastError
+from nsfast.labels import Origin, write_labels
+from nsfast.labels.quality import quality
 
 ODD = "$a$ <b>_x^{"
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)
@@ -31,7 +35,23 @@ def history(rows=3):
     ]
 
 
+def some_quality():
+    """Of two rounds, with a class of an odd name that is never predicted."""
+    names, truth = ("cat", "dog", ODD), np.arange(40) % 3
+    tables = []
+    with tempfile.TemporaryDirectory() as folder:
+        for round in (1, 2):
+            random = np.random.default_rng(round)
+            probabilities = random.dirichlet([1, 1, 1e-6], 40)
+            origin = Origin(names, "t", round)
+            tables.append(write_labels(Path(folder) / str(round), probabilities, origin))
+        known = (tables[0].predicted, tables[0].confidence, truth)
+        one = quality(tables[0], truth, 0.6, truth=truth, validation=known)
+        return one, quality(tables[1], truth, 0.6, before=tables[0], truth=truth, validation=known)
+
+
 def every_figure():
+    both = some_quality()
     confidence = np.linspace(0.2, 1, 12)
     predicted = np.arange(12) % 3
     names = ("cat", "dog", ODD)
@@ -40,6 +60,9 @@ def every_figure():
     ]
     interval = dict(low=0.4, high=0.7)
     return {
+        "agreement_between_rounds": figures.agreement_between_rounds(both),
+        "classes_against_labeled": figures.classes_against_labeled(both[1]),
+        "estimated_and_true_precision": figures.estimated_and_true_precision(both[1]),
         "confidence_histogram": figures.confidence_histogram(confidence, 0.3, predicted > 0),
         "picture_grid": figures.picture_grid(PIXELS, [ODD] * 12, 5),
         "surest_and_least_sure": figures.surest_and_least_sure(
@@ -195,6 +218,7 @@ def test_text_from_data_is_no_formula():
         (lambda: figures.reliability_diagram({}), "no model to show"),
         (lambda: figures.training_curves({"teacher": []}), "no epoch to show"),
         (lambda: figures.label_quality_by_round([]), "no round to show"),
+        (lambda: figures.agreement_between_rounds([some_quality()[0]]), "no round to compare"),
         (lambda: figures.robustness_curves([]), "no measurement to show"),
         (lambda: figures.attack_curves([]), "no measurement to show"),
     ],

@@ -1,6 +1,8 @@
-"""The preview against a slow loop, and against the selection that the pipeline makes."""
+"""The preview against a slow loop, and against what balancing makes of the same labels."""
 
 import math
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ import pytest
 from nsfast.analysis.metrics import wilson_interval
 from nsfast.errors import NsfastError
 from nsfast.explore.core import ThresholdPreview
+from nsfast.labels import Balancing, balance, write_labels
+from nsfast.labels.histogram import Histogram, above
+from nsfast.labels.origin import Origin
 
 CLASSES = ("cat", "dog", "eel", "none such")
 
@@ -21,15 +26,18 @@ def labels(n=500, seed=0):
 
 
 def slow(predicted, confidence, threshold, per_class, truth):
-    """One class at a time, one picture at a time."""
-    rows = []
+    """One class at a time; of equals of which some are kept each is kept with the same chance."""
+    rows, confidence = [], confidence.astype(np.float16)
     for number, name in enumerate(CLASSES):
         members = [i for i in range(len(predicted)) if predicted[i] == number]
         members.sort(key=lambda i: -confidence[i])
-        above = [i for i in members if np.float16(confidence[i]) >= np.float16(threshold)]
+        above = [i for i in members if confidence[i] >= np.float16(threshold)]
         kept = above if per_class is None else above[:per_class]
         copies = per_class - len(kept) if per_class is not None and kept else 0
-        right = sum(truth[i] == number for i in kept)
+        right = 0.0
+        for i in above if kept else []:
+            equals = [confidence[j] for j in above].count(confidence[i])
+            right += (truth[i] == number) * [confidence[j] for j in kept].count(confidence[i]) / equals
         rows.append(
             {
                 "class": name,
@@ -40,8 +48,8 @@ def slow(predicted, confidence, threshold, per_class, truth):
                 "copies": copies,
                 "seen": len(kept) + copies,
                 "precision": right / len(kept) if kept else math.nan,
-                "low": float(wilson_interval(right, len(kept))[0]),
-                "high": float(wilson_interval(right, len(kept))[1]),
+                "low": float(wilson_interval(min(right, len(kept)), len(kept))[0]),
+                "high": float(wilson_interval(min(right, len(kept)), len(kept))[1]),
             }
         )
     return rows
@@ -68,8 +76,8 @@ def test_totals_are_the_sums():
     assert totals["predicted"] == 500 and totals["coverage"] == totals["kept"] / 500
     right = sum(row["precision"] * row["kept"] for row in rows if row["kept"])
     assert totals["precision"] == pytest.approx(right / totals["kept"])
-    low, high = wilson_interval(round(right), totals["kept"])
-    assert (totals["low"], totals["high"]) == (low, high)
+    low, high = wilson_interval(right, totals["kept"])
+    assert (totals["low"], totals["high"]) == pytest.approx((float(low), float(high)))
 
 
 def test_a_threshold_is_compared_in_float16():
@@ -79,27 +87,70 @@ def test_a_threshold_is_compared_in_float16():
     assert table.above.tolist() == [3]
 
 
-def test_the_cap_keeps_the_most_confident_even_where_float16_sees_a_tie():
-    confidence = np.array([0.30001, 0.30002, 0.3], dtype=np.float32)
-    table = ThresholdPreview(
-        np.zeros(3, int), confidence, ["one"], per_class=1, truth=np.array([-1, 0, -1])
-    ).at(0)
-    assert table.kept.tolist() == [1] and table.precision == 1
+def test_the_cap_keeps_the_most_confident_and_of_equals_each_with_the_same_chance():
+    """As balancing does, whose confidences are float16: there the last three are equal, and one of them is kept."""
+    confidence = np.array([0.9, 0.30001, 0.30002, 0.3], dtype=np.float32)
+    truth = np.array([0, -1, 0, -1])
+    table = ThresholdPreview(np.zeros(4, int), confidence, ["one"], per_class=2, truth=truth).at(0)
+    assert table.kept.tolist() == [2] and table.right == pytest.approx([1 + 1 / 3])
+    assert table.precision == pytest.approx(2 / 3)
+    everything = ThresholdPreview(np.zeros(4, int), confidence, ["one"], per_class=9, truth=truth).at(0)
+    assert everything.right.tolist() == [2]
 
 
-def test_counts_what_the_selection_selects():
-    select = pytest.importorskip("nsfast.labels.select")
-    table = pytest.importorskip("nsfast.labels.table")
-    probabilities = np.random.default_rng(0).dirichlet(np.full(4, 0.4), 300).astype(np.float16)
-    teacher = table.LabelTable(np.array([f"{i:03}" for i in range(300)]), probabilities, CLASSES, {})
-    for per_class in (0, 30, 200):
-        selection = select.select(teacher, 0.6, per_class)
-        expected = select.class_counts(teacher, selection, 0.6)
-        preview = ThresholdPreview(teacher.predicted, teacher.confidence, CLASSES, per_class)
-        assert preview.at(0.6).rows() == expected
-    for threshold in (0.4, 0.6, 0.9, float(probabilities.max())):
-        preview = ThresholdPreview(teacher.predicted, teacher.confidence, CLASSES)
-        assert preview.at(threshold).above.sum() == select.above(teacher.confidence, threshold).sum()
+def test_rounding_makes_no_more_right_than_there_are():
+    generator, n = np.random.default_rng(0), 400
+    confidence = generator.choice([0.5, 0.6, 0.7], n)
+    for per_class in range(1, 120, 7):
+        predicted = generator.integers(0, 3, n)
+        table = ThresholdPreview(predicted, confidence, CLASSES, per_class, predicted).at(0.3)
+        assert table.totals()["precision"] == pytest.approx(1) and (table.right <= table.kept).all()
+        table.rows()  # the intervals allow no more
+
+
+@pytest.mark.parametrize("per_class", [None, 0, 30, 200, "paper", "auto"])
+def test_counts_what_balancing_writes(tmp_path, per_class):
+    probabilities = np.random.default_rng(0).dirichlet(np.full(4, 0.4), 300)
+    labels = write_labels(tmp_path, probabilities, Origin(CLASSES, "teacher"))
+    preview = ThresholdPreview(labels.predicted, labels.confidence, CLASSES, per_class)
+    how = Balancing(0.6, per_class or "largest", "none" if per_class is None else "top")
+    counted = ThresholdPreview.of_histogram(labels.histogram, CLASSES, how)
+    for threshold in (0.4, 0.6, 0.9, float(labels.confidence.max())):
+        expected = balance(labels, replace(how, threshold=threshold), tmp_path).rows
+        assert preview.at(threshold).rows() == counted.at(threshold).rows() == expected
+        assert preview.at(threshold).above.sum() == above(labels.confidence, threshold).sum()
+    assert len(preview) == len(counted) == 300
+
+
+def test_the_precision_is_that_of_selections_on_average(tmp_path):
+    """Of the official method too, which takes only some of those inside."""
+    predicted, confidence, truth = labels(400)
+    confidence = np.maximum(confidence.round(1), 0.4)
+    given = np.repeat((1 - confidence[:, None]) / 3, 4, 1)
+    given[np.arange(400), predicted] = confidence
+    table = write_labels(tmp_path, given, Origin(CLASSES, "teacher"))
+    right = Histogram(4)
+    right.add(predicted[truth == predicted], confidence[truth == predicted])
+    for method in ("top", "official"):
+        how = Balancing(0.5, 25, method)
+        preview = ThresholdPreview.of_histogram(table.histogram, CLASSES, how, right)
+        found = np.zeros(4)
+        for seed in range(60):
+            selection = balance(table, replace(how, seed=seed), tmp_path).selection
+            same = selection.classes == truth[selection.ids]
+            found += np.bincount(selection.classes[same], minlength=4) / 60
+        assert preview.at(0.5).right == pytest.approx(found, abs=1.1)
+
+
+def test_a_slider_over_many_classes_is_followed():
+    generator, n = np.random.default_rng(0), 200_000
+    predicted, confidence = generator.integers(0, 1000, n), generator.random(n)
+    preview = ThresholdPreview(predicted, confidence, [str(i) for i in range(1000)], 100, predicted % 7)
+    preview.at(0.5)
+    start = time.process_time()
+    for threshold in np.linspace(0, 1, 11):
+        preview.at(threshold).totals()
+    assert (time.process_time() - start) / 11 < 0.05
 
 
 def test_imbalance():

@@ -1,7 +1,4 @@
-"""Labeling is a plain forward pass of the un-noised teacher, and resumes by whole shards."""
-
-import os
-from dataclasses import replace
+"""Predicting is a plain forward pass of the un-noised teacher; a teacher must be better than chance."""
 
 import numpy as np
 import pytest
@@ -9,55 +6,16 @@ import torch
 from torch import nn
 
 from nsfast.errors import NsfastError
-from nsfast.files import checksum
 from nsfast.images import Split
-from nsfast.labels import predict as module
-from nsfast.labels.predict import label, predict, require_better_than_chance
-from nsfast.labels.table import read_labels, shard_name
+from nsfast.labels.predict import predict, require_better_than_chance
 from nsfast.models import build_model
 
-ABOUT = {"teacher": "abc", "round": 1}
 
-
-@pytest.fixture
-def teacher():
-    """A network with all the noise a model can have, left in training mode, with unusual batch-norm statistics."""
-    torch.manual_seed(0)
-    model = build_model("small", 3, 1, 1, dropout=0.5, mean=[0.4], std=[0.2]).train()
-    model(torch.rand(32, 1, 8, 8))
-    return model
-
-
-def run(teacher, tiny, folder, about=ABOUT, **options):
-    return label(teacher, tiny.unlabeled, tiny.classes, folder, about, **{"batch": 7, "shard": 25, **options})
-
-
-def plain_loop(teacher, pixels, batch=7, shard=25):
-    """Probabilities as a loop of plain forward passes in eval mode gives them."""
-    teacher.eval()
-    out = []
-    with torch.no_grad():
-        for begin in range(0, len(pixels), shard):
-            part = pixels[begin : begin + shard]
-            for start in range(0, len(part), batch):
-                x = torch.tensor(part[start : start + batch]).permute(0, 3, 1, 2).to(torch.float32) / 255
-                out.append(torch.softmax(teacher(x), dim=1))
-    teacher.train()
-    return torch.cat(out).numpy()
-
-
-def test_labels_are_bit_equal_to_a_plain_loop_in_eval_mode(teacher, tiny, tmp_path):
-    table = run(teacher, tiny, tmp_path)
-    assert (table.probabilities == plain_loop(teacher, tiny.unlabeled.pixels).astype(np.float16)).all()
-    assert (table.ids == tiny.unlabeled.ids).all() and table.about == {"teacher": "abc", "round": "1"}
-    assert [p.name for p in sorted(tmp_path.iterdir())] == [shard_name(n) for n in range(3)]
-
-
-def test_predict_gives_the_logits_of_the_plain_loop(teacher, tiny):
-    logits = predict(teacher, tiny.unlabeled.pixels, 7)
+def test_predict_gives_the_logits_of_a_plain_loop(labeling, teacher, tiny):
+    pixels = tiny.unlabeled.pixels
+    logits = predict(teacher, pixels, 7)
     assert logits.dtype == torch.float32
-    loop = plain_loop(teacher, tiny.unlabeled.pixels, shard=10**6)
-    assert (logits.softmax(1).numpy() == loop).all()
+    assert (logits.softmax(1).numpy() == labeling.plain_loop(teacher, pixels, shard=10**6)).all()
 
 
 def test_the_model_is_left_as_it_was_frozen_parts_included(teacher, tiny):
@@ -74,108 +32,6 @@ def test_the_mode_is_put_back_after_an_error_too(teacher):
     with pytest.raises(RuntimeError):
         predict(teacher, np.zeros((2, 8, 8, 3), np.uint8))
     assert teacher.training
-
-
-def test_there_is_no_randomness_in_labeling(teacher, tiny, tmp_path):
-    state = torch.random.get_rng_state()
-    one = run(teacher, tiny, tmp_path / "a")
-    assert torch.equal(torch.random.get_rng_state(), state)
-    torch.manual_seed(99)
-    assert (run(teacher, tiny, tmp_path / "b").probabilities == one.probabilities).all()
-    for number in range(3):
-        assert checksum(tmp_path / "a" / shard_name(number)) == checksum(tmp_path / "b" / shard_name(number))
-
-
-def test_a_picture_s_label_does_not_depend_on_its_place_or_its_batch(teacher, tiny, tmp_path):
-    table = run(teacher, tiny, tmp_path / "a")
-    order = np.random.default_rng(0).permutation(len(table))
-    split = Split(tiny.unlabeled.ids[order], tiny.unlabeled.pixels[order])
-    other = label(teacher, split, tiny.classes, tmp_path / "b", ABOUT, batch=11, shard=13)
-    assert (other.ids == table.ids[order]).all()
-    assert np.allclose(other.probabilities.astype(float), table.probabilities[order].astype(float), atol=1e-3)
-
-
-def test_labels_of_the_pictures_are_not_looked_at(teacher, tiny, tmp_path):
-    known = replace(tiny.unlabeled, labels=np.full(len(tiny.unlabeled), -5))
-    one = run(teacher, tiny, tmp_path / "a")
-    two = label(teacher, known, tiny.classes, tmp_path / "b", ABOUT, 7, 25)
-    assert (one.probabilities == two.probabilities).all()
-
-
-class Counter:
-    """Counts the pictures that the teacher is shown; breaks off in the given call."""
-
-    def __init__(self, monkeypatch, break_at=None):
-        self.pictures, self.calls, self.break_at, self.predict = 0, 0, break_at, module.predict
-        monkeypatch.setattr(module, "predict", self)
-
-    def __call__(self, model, pixels, *rest):
-        self.calls += 1
-        if self.calls == self.break_at:
-            raise KeyboardInterrupt
-        self.pictures += len(pixels)
-        return self.predict(model, pixels, *rest)
-
-
-def files(folder):
-    return {p.name: (p.read_bytes(), os.stat(p).st_mtime_ns) for p in folder.iterdir()}
-
-
-def test_finished_shards_of_the_same_teacher_are_kept_and_the_rest_is_labeled(teacher, tiny, tmp_path):
-    whole = run(teacher, tiny, tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        Counter(patch, break_at=3)
-        run(teacher, tiny, tmp_path / "a")
-    before = files(tmp_path / "a")
-    assert sorted(before) == [shard_name(0), shard_name(1)]
-    with pytest.MonkeyPatch.context() as patch:
-        counter = Counter(patch)
-        table = run(teacher, tiny, tmp_path / "a")
-        assert counter.pictures == 10
-        run(teacher, tiny, tmp_path / "a")
-        assert counter.pictures == 10
-    assert (table.probabilities == whole.probabilities).all()
-    after = files(tmp_path / "a")
-    assert all(after[name] == before[name] for name in before)
-    assert {n: c for n, (c, _) in after.items()} == {n: c for n, (c, _) in files(tmp_path / "whole").items()}
-
-
-@pytest.mark.parametrize("change", ["teacher", "round", "classes", "pictures"])
-def test_shards_of_another_teacher_round_or_other_pictures_are_labeled_anew(teacher, tiny, tmp_path, change):
-    run(teacher, tiny, tmp_path)
-    about, classes, split = ABOUT, tiny.classes, tiny.unlabeled
-    if change == "classes":
-        classes = ("x", "y", "z")
-    elif change == "pictures":
-        split = Split(np.char.add("other ", split.ids), split.pixels)
-    else:
-        about = {**ABOUT, change: "2"}
-    with pytest.MonkeyPatch.context() as patch:
-        counter = Counter(patch)
-        table = label(teacher, split, classes, tmp_path, about, 7, 25)
-    assert counter.pictures == 60 and table.classes == classes and (table.ids == split.ids).all()
-    assert table.about == {name: str(value) for name, value in about.items()}
-
-
-@pytest.mark.parametrize("shard", [10, 25, 30, 100])
-def test_nothing_of_an_earlier_labeling_is_left_between_the_shards(teacher, tiny, tmp_path, shard):
-    run(teacher, tiny, tmp_path, shard=6)
-    (tmp_path / shard_name(0)).unlink()
-    (tmp_path / shard_name(4)).unlink()
-    table = run(teacher, tiny, tmp_path, shard=shard)
-    assert (table.ids == tiny.unlabeled.ids).all()
-    assert len(list(tmp_path.iterdir())) == -(-60 // shard)
-
-
-def test_a_damaged_shard_stops_labeling_with_one_line_and_is_not_overwritten(teacher, tiny, tmp_path):
-    run(teacher, tiny, tmp_path)
-    path = tmp_path / shard_name(1)
-    path.write_bytes(b"PAR1 damaged")
-    with pytest.raises(NsfastError, match=f"{shard_name(1)} is damaged") as caught:
-        run(teacher, tiny, tmp_path)
-    assert "\n" not in str(caught.value) and path.read_bytes() == b"PAR1 damaged"
-    path.unlink()
-    assert len(run(teacher, tiny, tmp_path)) == len(read_labels(tmp_path)) == 60
 
 
 class Knows(nn.Module):

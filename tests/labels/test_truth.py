@@ -6,8 +6,10 @@ import numpy as np
 
 from nsfast.files import checksum
 from nsfast.images import load_images, save_images
-from nsfast.labels import read_labels, read_selection, select, write_selection
-from nsfast.labels.predict import label
+from nsfast.labels import Origin
+from nsfast.labels.balance import Balancing, balance
+from nsfast.labels.label import label
+from nsfast.labels.storage import read_targets, write_targets
 from nsfast.training import Recipe
 from nsfast.training.learner import PseudoLabeled
 from nsfast.training.model_file import load_model, save_model
@@ -22,13 +24,12 @@ def through(images, folder) -> dict[str, str]:
     recipe = Recipe(size=1, epochs=2, steps_per_epoch=3, batch=6)
     trained = train(recipe, *common, folder=folder / "teacher")
     fingerprint = save_model(folder / "teacher", trained, recipe, images.classes, images.size)
-    label(load_model(folder / "teacher"), images.unlabeled, images.classes, folder / "labels",
-          {"teacher": fingerprint, "round": 1}, shard=25)  # fmt: skip
-    labels = read_labels(folder / "labels")
-    write_selection(folder / "selection.parquet", select(labels, 0.3))
-    selection = read_selection(folder / "selection.parquet")
-    rows = np.searchsorted(labels.ids, selection.ids)
-    pseudo = PseudoLabeled(images.unlabeled.pixels[rows], labels.probabilities[rows], selection.copies)
+    origin = Origin(images.classes, fingerprint)
+    labels = label(load_model(folder / "teacher"), images.unlabeled, origin, folder / "labels", shard=25)
+    selection = balance(labels, Balancing(threshold=0.3, per_class="largest"), folder).selection
+    path = write_targets(labels, folder / "selection.parquet", folder / "selection.labels.npy")
+    distributions = read_targets(path, len(images.classes))
+    pseudo = PseudoLabeled(images.unlabeled.take(selection.ids).pixels, distributions, selection.copies)
     student = replace(recipe, ratio=2)
     trained = train(student, *common, pseudo, folder / "student" / "c.safetensors")
     save_model(folder / "student", trained, student, images.classes, images.size, fingerprint)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -17,10 +18,11 @@ import torch
 from nsfast.errors import NsfastError
 from nsfast.files import write_json
 from nsfast.images import save_images
-from nsfast.labels import read_labels, select, write_selection
-from nsfast.labels.predict import label
+from nsfast.labels.balance import Balancing, balance
+from nsfast.labels.storage import write_targets
 from nsfast.models import build_model
 from nsfast.pipeline import begin
+from nsfast.pipeline.labeling import LabelingJob
 from nsfast.pipeline.launch import _what_stopped_it, check_processes, launch
 from nsfast.pipeline.profile import resolve
 from nsfast.pipeline.run_folder import write_profile
@@ -30,6 +32,8 @@ from nsfast.pipeline.train_process import stage_to_train, train_from_run
 from nsfast.pipeline.training_stage import TrainingStage
 from nsfast.training import Recipe
 from nsfast.training.average import WeightAverage
+from nsfast.training.model_file import save_model
+from nsfast.training.train import Trained
 
 QUICK = {"size": 1, "epochs": 15, "steps_per_epoch": 6, "batch": 4, "ratio": 2, "num_processes": 2}
 
@@ -42,9 +46,12 @@ def stage_of(tiny, run, kind="student", **changes) -> TrainingStage:
     if kind == "student":
         torch.manual_seed(0)
         teacher, folder = build_model("small", 3, 1, 1).eval(), run / stage.folder
-        label(teacher, tiny.unlabeled, tiny.classes, folder / "labels", {"round": "1"}, 32, 64)
-        selection = select(read_labels(folder / "labels"), 0.0, 10, "top", 0)
-        write_selection(folder / "selection.parquet", selection)
+        save_model(
+            run / "teacher", Trained(teacher, deepcopy(teacher), []), Recipe(size=1), tiny.classes, tiny.size
+        )
+        labels = LabelingJob((str(run / "teacher"),), str(folder / "labels"), run=str(run), shard=32).label()
+        balance(labels, Balancing(threshold=0.0, per_class=10), folder)
+        write_targets(labels, folder / "selection.parquet", folder / "selection.labels.npy")
     return TrainingStage(run, replace(stage, parameters={**stage.parameters, **known}), tiny)
 
 
@@ -246,7 +253,7 @@ def test_a_stage_that_cannot_be_trained_yet_says_what_is_missing(prepared, tmp_p
 
 def test_ray_that_is_not_installed_is_named_with_the_way_to_install_it(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(NsfastError, match=r"Ray Train is not installed .*; pip install 'nsfast\[ray\]'"):
+    with pytest.raises(NsfastError, match=r"Ray is not installed .*; pip install 'nsfast\[ray\]'"):
         launch(stage_of(tiny, tmp_path, "teacher", engine="ray"))
 
 

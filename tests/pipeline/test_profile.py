@@ -40,7 +40,9 @@ def test_every_shipped_profile_resolves(name):
 def test_the_digits_profile_is_what_the_notebooks_do_by_default():
     profile = resolve("digits")
     for group in set(GROUPS) - {"data", "control"}:
-        assert profile.groups[group] == {n: p.default for n, p in stage_parameters(group).items()}, group
+        own = {"per_class": "largest"} if group == "balancing" else {}  # the paper's is for larger pools
+        default = {name: parameter.default for name, parameter in stage_parameters(group).items()}
+        assert profile.groups[group] == default | own, group
 
 
 def test_recipe_parameters_of_the_notebooks_have_the_types_of_the_recipe():
@@ -177,7 +179,7 @@ def edit(folder: Path, old: str, new: str) -> str:
 
 def test_comments_outputs_and_prose_do_not_change_the_code_but_code_does(copied_notebooks):
     before = code_fingerprint("balancing")
-    call = "selection = stage.select(labels)"
+    call = "balanced = stage.select(labels)"
     assert edit(copied_notebooks, call, f"{call}  # what the student will see") == before
     assert edit(copied_notebooks, '"outputs": []', '"outputs": [{"output_type": "stream"}]') == before
     assert edit(copied_notebooks, "# 3 · Balancing", "# 3 · Something else") == before

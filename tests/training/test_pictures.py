@@ -9,7 +9,8 @@ from fastai.torch_core import TensorBase, TensorCategory, TensorImage
 
 from nsfast.errors import NsfastError
 from nsfast.training.batches import joint_loaders
-from nsfast.training.pictures import FilePictures, Pictures, Resized
+from nsfast.training.pictures import FilePictures, JointTargets, Pictures, Resized
+from nsfast.training.targets import Distributions
 
 
 class Files:
@@ -191,14 +192,12 @@ def test_the_tests_files_are_like_the_package_s():
 
 
 def test_targets_made_for_a_batch_are_those_of_the_whole_table():
-    from nsfast.training.pictures import JointTargets
-
     random = np.random.default_rng(0)
     labels = random.integers(0, 5, 7)
     half = random.dirichlet(np.ones(5), 9).astype(np.float16)
     soft = half.astype(np.float32)
     whole = np.concatenate([np.eye(5, dtype=np.float32)[labels], soft / soft.sum(1, keepdims=True)])
-    targets = JointTargets(labels, half, 5)
+    targets = JointTargets(labels, Distributions(half, 5))
     rows = torch.from_numpy(random.permutation(np.tile(np.arange(16), 2)))
     assert np.array_equal(targets.index_select(0, rows).numpy(), whole[rows.numpy()])
     assert targets.shape == (16, 5) and len(targets.empty()) == 0

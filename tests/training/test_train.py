@@ -27,7 +27,7 @@ def test_the_learner_s_targets_are_labels_and_the_teacher_s_whole_distributions(
     loader = build_learner(RECIPE, 3, tiny.statistics(), tiny.labeled, tiny.validation, given).dls.train
     values = loader.dataset.targets
     assert values.dtype == torch.float32 and torch.equal(values[:12], torch.eye(3)[tiny.labeled.labels])
-    assert np.allclose(values[12:], given.probabilities, atol=1e-6)
+    assert np.allclose(values[12:], given.distributions.probabilities, atol=1e-6)
 
 
 class Seen(Callback):
@@ -54,8 +54,8 @@ def test_a_training_sees_what_the_recipe_says_of_its_targets_and_loss(tiny, targ
     with learn.no_bar(), learn.no_logging():
         learn.fit(2, 1e-3, cbs=seen)
     assert seen.losses == [("per_stream", 4)] * 8
-    soft = given.probabilities**0.5
-    hard = np.eye(3)[given.probabilities.argmax(1)] * 0.7 + 0.1
+    soft = given.distributions.probabilities**0.5
+    hard = np.eye(3)[given.distributions.probabilities.argmax(1)] * 0.7 + 0.1
     aims = torch.from_numpy(soft / soft.sum(1, keepdims=True) if targets == "soft" else hard).float()
     for batch in seen.targets:
         assert torch.allclose(batch[:4].sort(1).values, torch.tensor([0.1, 0.1, 0.8]), atol=1e-6)
@@ -66,7 +66,7 @@ def test_a_training_sees_what_the_recipe_says_of_its_targets_and_loss(tiny, targ
 def test_copies_decide_how_often_a_pseudo_label_enters(tiny):
     given = pseudo(tiny)
     copies = np.arange(len(tiny.unlabeled)) % 3 + 1
-    given = PseudoLabeled(given.pixels, given.probabilities, copies)
+    given = PseudoLabeled(given.pixels, given.distributions, copies)
     loader = build_learner(RECIPE, 3, tiny.statistics(), tiny.labeled, tiny.validation, given).dls.train
     assert (np.bincount(loader.groups[1])[12:] == copies).all() and loader.groups[0].tolist() == list(
         range(12)

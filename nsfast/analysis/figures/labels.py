@@ -24,7 +24,7 @@ from nsfast.analysis.figures.page import (
 )
 from nsfast.analysis.metrics import wilson_interval
 from nsfast.errors import NsfastError
-from nsfast.labels.select import above
+from nsfast.labels.histogram import above
 
 NAMED_CLASSES = 30
 """Up to so many classes have a bar with a name; more are drawn as an outline, largest class first."""
@@ -101,7 +101,7 @@ def kept_dropped_copied(rows: Sequence[Mapping]) -> Figure:
 
     Args:
         rows: one per class with `class` (its name), `predicted`, `kept`, `dropped` and `copies`, as
-            `labels.select.class_counts` and `ThresholdPreview.at(...).rows()` give them.
+            `labels.Balanced.rows` and `ThresholdPreview.at(...).rows()` give them.
     """
     count = _columns(rows)
     before = count["kept"] + count["dropped"]

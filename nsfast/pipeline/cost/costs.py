@@ -15,7 +15,14 @@ from nsfast.pipeline.cost.footprint import (
     training_memory,
 )
 from nsfast.pipeline.cost.picture_counts import PictureCounts, picture_counts
-from nsfast.pipeline.cost.work import DECODED_BY_A_CORE, NetworkAt, TrainingWork, tested_network, trainings_of
+from nsfast.pipeline.cost.work import (
+    DECODED_BY_A_CORE,
+    NetworkAt,
+    TrainingWork,
+    selected_pictures,
+    tested_network,
+    trainings_of,
+)
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.stages import Stage, stages_of
 
@@ -189,6 +196,9 @@ def _rows(
         return found
     if stage.kind == "labeling":
         return [_labeling(profile, stage, stages, counts, speed, around)]
+    if stage.kind == "balancing":
+        most = min(counts.unlabeled, selected_pictures(profile, counts))
+        return [Cost(stage.name, seconds=around, kept=most * label_bytes(counts.classes))]
     if stage.kind == "analysis":
         return [_analysis(stage, stages, counts, speed, around)]
     return [Cost(stage.name, seconds=around)]
@@ -214,11 +224,12 @@ def _training(stage: Stage, work: TrainingWork, counts: PictureCounts, speed: Sp
 def _labeling(
     profile: Profile, stage: Stage, stages: list[Stage], counts: PictureCounts, speed: Speed, around: float
 ) -> Cost:
-    """A teacher looks at every unlabeled picture once, on one device."""
+    """A teacher looks at every unlabeled picture once, in `labeling.num_processes` processes."""
     folder = "teacher" if stage.round == 1 else f"round-{stage.round - 1}"
     teacher = next(s for s in stages if s.folder == folder and s.kind in ("teacher", "student"))
     network, precision = tested_network(teacher, counts), teacher.parameters["precision"]
-    pictures = counts.unlabeled + counts.validation  # the latter for whether it is better than chance
+    share = counts.unlabeled / stage.parameters["num_processes"]
+    pictures = share + 2 * counts.validation  # is it better than chance, and how far may it be trusted
     return Cost(
         stage=stage.name,
         network=network,

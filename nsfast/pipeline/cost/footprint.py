@@ -12,6 +12,7 @@ from nsfast.pipeline.cost.picture_counts import PictureCounts
 from nsfast.pipeline.cost.work import NetworkAt, TrainingWork, shapes
 from nsfast.training import Recipe
 from nsfast.training.finetune import freeze_first
+from nsfast.training.targets import usual_top
 
 # float32 values that an optimizer keeps of each parameter: mean and mean square; mean square and momentum; momentum
 OPTIMIZER_STATES = {"adamw": 2, "rmsprop": 2, "sgd": 1}
@@ -95,7 +96,7 @@ def training_memory(work: TrainingWork, counts: PictureCounts) -> dict[str, int]
     copies = network.parameters * 2 * half + learning * (work.processes > 1)
     kept = counts.labeled + counts.validation + min(work.pseudo, counts.unlabeled)
     pictures = kept * counts.size**2 * counts.channels
-    targets = (kept - counts.validation) * counts.classes * FLOAT32
+    targets = (kept - counts.validation) * (2 * usual_top(counts.classes) or counts.classes) * FLOAT32
     return {
         "weights": state_bytes(network),
         "gradients": learning,
@@ -132,6 +133,7 @@ def model_bytes(network: NetworkAt) -> int:
 def label_bytes(classes: int) -> int:
     """Return the bytes of a picture's row in the label table, at most: what Parquet saves by compressing is not in it.
 
-    The whole distribution in float16, class, confidence and an id of 16 characters.
+    An id of 8 bytes, class, confidence, and of the likeliest classes that are kept a number and a probability each, or
+    every probability in float16.
     """
-    return 2 * classes + 2 + 2 + 16
+    return 12 + 2 * (2 * usual_top(classes) or classes)

@@ -8,9 +8,8 @@ from nsfast.errors import NsfastError
 from nsfast.pipeline.cost.cards import FIGURES, CardSpeed, several_known
 from nsfast.pipeline.cost.costs import Cost, Costs
 from nsfast.pipeline.cost.footprint import training_memory
-from nsfast.pipeline.cost.work import DECODED_BY_A_CORE, TrainingWork, selected_pictures
+from nsfast.pipeline.cost.work import DECODED_BY_A_CORE, TrainingWork, number_is_known, selected_pictures
 
-FLOAT16 = 2  # bytes
 ROOM = 0.9  # share of a device's memory that is planned for; the libraries' own takes some
 
 
@@ -81,14 +80,12 @@ def advice(found: Costs) -> list[str]:
         *_limits_of_figures(found, works),
         *_fitting(found, works),
         *_feeding(found, works),
-        *_holding(found, works),
     ]
 
 
 def _drawn(found: Costs) -> str:
     pseudo = selected_pictures(found.profile, found.counts)
-    balancing = found.profile.groups["balancing"]
-    known = balancing["per_class"] and balancing["method"] != "none"
+    known = number_is_known(found.profile)
     where = "balancing.per_class" if known else "as many as are unlabeled, for labeling decides"
     return f"a student draws from {pseudo:,} pseudo-labeled ones ({where})"
 
@@ -119,7 +116,10 @@ def _limits_of_figures(found: Costs, works: dict[str, TrainingWork]) -> list[str
             f"time: one device was tried, and {found.count} count as {found.count} times it: a lower bound"
         )
     if found.count > 1:
-        said.append(f"time: labeling and analysis use one of the {found.count} devices; the others wait")
+        number = found.profile.groups["labeling"]["num_processes"]
+        said.append(
+            f"time: labeling uses {number} of the {found.count} devices (labeling.num_processes), analysis one of them"
+        )
     return said
 
 
@@ -217,21 +217,4 @@ def _feeding(found: Costs, works: dict[str, TrainingWork]) -> list[str]:
         f"{stage} sees {fastest:,.0f} pictures per second, which {cores} core(s) decode and crop from JPEG (at "
         f"{DECODED_BY_A_CORE} of 500 x 375 pixels for a core, measured on an AMD EPYC); with fewer cores or workers it "
         "waits for them, which is not in the times",
-    ]
-
-
-def _holding(found: Costs, works: dict[str, TrainingWork]) -> list[str]:
-    """The memory beside the devices that pseudo-labels take, where pictures stay in their files."""
-    students = [work for work in works.values() if work.pseudo]
-    if not found.counts.as_files or not students:
-        return []
-    # copies share a row, so there are never more rows than unlabeled pictures
-    rows = min(max(work.pseudo for work in students), found.counts.unlabeled)
-    each, processes = rows * found.counts.classes * FLOAT16, max(work.processes for work in students)
-    together = (
-        f", {scaled(processes * each)}B for {processes} processes on one machine" if processes > 1 else ""
-    )
-    return [
-        f"host memory: every process of a student holds its pseudo-labels' distributions in float16, up to {rows:,} "
-        f"pictures x {found.counts.classes:,} classes x {FLOAT16} bytes = {scaled(each)}B{together}"
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from nsfast.labels.limits import paper_number
 from nsfast.pipeline.cost.picture_counts import PictureCounts
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.stages import Stage
@@ -125,13 +126,21 @@ class TrainingWork:
 def selected_pictures(profile: Profile, counts: PictureCounts) -> int:
     """Return how many pseudo-labeled pictures a student draws from, copies counted.
 
-    With `balancing.per_class` every class has as many, the paper's 130,000; without it (as many as the largest class
-    keeps) and without balancing this is not known before labeling: as many as there are unlabeled ones are assumed.
+    Where `balancing.per_class` is a number, or the paper's, every class has as many. What the largest class keeps, what
+    "auto" finds and what is left without balancing is not known before labeling: as many as there are unlabeled ones
+    are assumed.
     """
-    balancing = profile.groups["balancing"]
-    if balancing["method"] == "none" or not balancing["per_class"]:
+    per_class = profile.groups["balancing"]["per_class"]
+    if not number_is_known(profile):
         return counts.unlabeled
-    return balancing["per_class"] * counts.classes
+    number = paper_number(counts.unlabeled, counts.classes) if per_class == "paper" else per_class
+    return number * counts.classes
+
+
+def number_is_known(profile: Profile) -> bool:
+    """Whether it is known before labeling how many pseudo-labeled pictures a student draws from."""
+    balancing = profile.groups["balancing"]
+    return balancing["method"] != "none" and balancing["per_class"] not in ("largest", "auto")
 
 
 def steps_of(recipe: Recipe, labeled: int, pseudo: int) -> int:

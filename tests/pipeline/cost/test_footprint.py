@@ -1,5 +1,7 @@
 """Memory and disk, against real tensors and files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from fastai.callback.core import Callback
 from safetensors.torch import save_file
 
 from nsfast.images import Split
-from nsfast.labels.table import write_shard
+from nsfast.labels import Origin, write_labels
 from nsfast.models import build_model
 from nsfast.pipeline.cost.footprint import (
     activation_bytes,
@@ -23,6 +25,7 @@ from nsfast.training import Recipe
 from nsfast.training.average import WeightAverage
 from nsfast.training.learner import PseudoLabeled, build_learner
 from nsfast.training.phases import Phase
+from nsfast.training.targets import Distributions, usual_top
 
 COUNTS = PictureCounts(3, 1, 8, 12, 24, 6, 6, False, "a test")
 SMALL = NetworkAt("small", 1, 3, 1, 8)
@@ -37,6 +40,9 @@ def learner(recipe, counts=COUNTS):
 
     pool = split(counts.unlabeled)
     shares = np.full((len(pool), counts.classes), 1 / counts.classes, np.float32)
+    if top := usual_top(counts.classes):
+        likeliest = np.tile(np.arange(top, dtype=np.uint16), (len(pool), 1))
+        shares = Distributions(shares[:, :top], counts.classes, likeliest)
     pseudo = PseudoLabeled(pool.pixels, shares, np.ones(len(pool), np.int64)) if recipe.ratio else None
     return build_learner(
         recipe, counts.classes, ([0.5], [0.5]), split(counts.labeled), split(counts.validation), pseudo
@@ -124,12 +130,22 @@ def test_labeling_passes_at_least_the_widest_layer():
     assert passing_bytes(NetworkAt("resnet18", 1, 10, 3, 64)) == 2 * 64 * 32 * 32 * 4
 
 
-@pytest.mark.parametrize("classes", [10, 1000])
+@pytest.mark.parametrize("classes", [100, 101])
+def test_pictures_and_targets_on_the_device_are_as_large_as_said(classes, work):
+    counts, recipe = replace(COUNTS, classes=classes), Recipe(size=1, batch=4, ratio=2)
+    made = learner(recipe, counts)
+    held = [data.pixels for data in (made.dls.train_ds, made.dls.valid_ds)] + [made.dls.train_ds.targets]
+    assert training_memory(work(recipe), counts)["pictures"] == sum(
+        t.numel() * t.element_size() for t in held
+    )
+
+
+@pytest.mark.parametrize("classes", [10, 100, 101, 1000])
 def test_labels_take_no_more_disk_than_said_and_not_much_less(classes, tmp_path):
     random = np.random.default_rng(0)
     logits = random.normal(0, 2, (2000, classes))
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    ids = np.array([f"unlabeled/{i:06}" for i in range(len(shares))])
-    write_shard(tmp_path / "part", ids, shares, [str(i) for i in range(classes)], {})
-    size = (tmp_path / "part").stat().st_size / len(ids)
+    origin = Origin(tuple(map(str, range(classes))), "t", top=usual_top(classes))
+    (shard,) = write_labels(tmp_path, shares, origin).paths
+    size = shard.stat().st_size / len(shares)
     assert 0.4 * label_bytes(classes) < size < 1.05 * label_bytes(classes)

@@ -1,40 +1,13 @@
-"""The command line: nsfast run, status, report, profiles, params, models, recipe, plan, train."""
+"""Commands that work on a run: run, status, report, plan, train."""
 
 from __future__ import annotations
 
-import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nsfast.errors import NsfastError
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Noisy Student Training (arXiv 1911.04252): from a few labels to a robust student, in six notebooks.",
-)
-
-
-def table(rows: list[dict[str, str]]) -> None:
-    """Print rows as a table that fits the terminal, or as aligned plain text in a log."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        shown = Table(*map(str, rows[0]))
-        for row in rows:
-            shown.add_row(*(str(value).replace("[", "\\[") for value in row.values()))
-        Console().print(shown)
-        return
-    lines = [list(map(str, rows[0])), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+from nsfast.cli import app, table
 
 
 @app.command()
@@ -116,91 +89,6 @@ def report(folder: Annotated[Path, typer.Argument(help="Run folder.")]):
 
 
 @app.command()
-def profiles():
-    """List the profiles that come with nsfast."""
-    from nsfast.pipeline.profile import profile_names
-
-    rows = []
-    for name, path in profile_names().items():
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        rows.append({"profile": name, "what": first.lstrip("# ").partition(": ")[2]})
-    table(rows)
-
-
-@app.command()
-def params(
-    stage: Annotated[
-        str, typer.Argument(help="data, control, teacher, labeling, balancing, student, iterate or analysis.")
-    ],
-    data: Annotated[str, typer.Option(help="Whose data parameters: digits, folder, cifar10, ...")] = "digits",
-):
-    """List what may be set in a stage: name, type, default, help."""
-    from nsfast.pipeline.profile import stage_parameters
-
-    rows = []
-    for name, parameter in stage_parameters(stage, data).items():
-        default = "" if parameter.default is None else repr(parameter.default)
-        rows.append(
-            {
-                "parameter": f"{stage}.{name}",
-                "type": parameter.type,
-                "default": default,
-                "help": parameter.help,
-            }
-        )
-    table(rows)
-
-
-@app.command()
-def models(
-    names: Annotated[list[str] | None, typer.Argument(help="Networks; by default the paper's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, every column.")] = False,
-):
-    """List networks: parameters, multiply-adds, resolutions, the paper's accuracy."""
-    from nsfast.models import model_rows
-
-    rows = model_rows(names or None)
-    if as_json:
-        import json
-
-        print(json.dumps(rows, indent=1))
-        return
-    table([_network(row) for row in rows])
-    print("Top-1 of the paper on ImageNet: supervised, then Noisy Student (teacher: EfficientNet-L2).")
-    print("Any other classifier works too: names of timm, torchvision/NAME, and small with size=1, 2, ...")
-
-
-def _network(row: dict) -> dict[str, str]:
-    """A network's row as it is printed."""
-    size = f" (size {row['size']})" if row["size"] else ""
-    return {
-        "network": f"{row['name']}{size}",
-        "parameters": f"{row['parameters'] / 1e6:.2f} M",
-        "multiply-adds": f"{row['multiply_adds'] / 1e9:.3g} G",
-        "trained at": f"{row['train_pixels']} px",
-        "tested at": f"{row['test_pixels']} px",
-        "supervised": row["paper_top1_supervised"] or "",
-        "noisy student": row["paper_top1"] or "",
-    }
-
-
-@app.command()
-def recipe(
-    name: Annotated[
-        str | None, typer.Argument(help="imagenet-b0 .. imagenet-b7, imagenet-l2-1, svhn.")
-    ] = None,
-):
-    """Print every number of a recipe of the paper, with where it comes from."""
-    from nsfast.training.released import RECIPES, recipe_rows
-
-    if name is None:
-        for known in RECIPES:
-            print(known)
-        return
-    table([{column: str(value) for column, value in row.items()} for row in recipe_rows(name)])
-
-
-@app.command()
 def plan(
     profile: Annotated[str, typer.Argument(help="A profile's name, or a YAML file.")],
     gpu: Annotated[
@@ -235,33 +123,3 @@ def train(
     from nsfast.pipeline.train_process import train_from_run
 
     train_from_run(folder, stage)
-
-
-def main() -> None:
-    """Run the command line; what the user can put right is one line on standard error and exit code 2."""
-    warnings.filterwarnings(
-        "ignore", "`torch.jit.script` is deprecated", FutureWarning
-    )  # fastai's, at import
-    try:
-        code = app(standalone_mode=False)  # typer turns Ctrl-C into exit code 130 and returns it
-        if code == 130:
-            raise KeyboardInterrupt
-        sys.exit(code or 0)
-    except (NsfastError, OSError) as error:
-        print(f"nsfast: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        print("nsfast: stopped; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except Exception as error:
-        if hasattr(error, "format_message"):
-            message = error.format_message()
-            print(message if message.startswith("Usage") else f"nsfast: {message}", file=sys.stderr)
-            sys.exit(2)
-        raise
-
-
-if __name__ == "__main__":
-    main()

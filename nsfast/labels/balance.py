@@ -1,0 +1,249 @@
+"""Filtering and balancing: which pseudo-labels the student sees, and how often (Noisy Student, section 2).
+
+A histogram of the confidences says where each class ends. Where equals are to be told apart, or some are to be copied
+once more, hashes of the ids decide in another pass; the last pass writes. Memory depends on the number of classes
+alone, and the result neither on the order of the rows nor on the shards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nsfast.errors import NsfastError, choice, within
+from nsfast.files import write_csv, write_json
+from nsfast.labels.decided import Decided
+from nsfast.labels.histogram import Histogram, confidence_of
+from nsfast.labels.limits import Limits, limits_of, threshold_codes
+from nsfast.labels.lots import Lots
+from nsfast.labels.selection import Selection, Unordered, read_selection, write_selection, written_selection
+from nsfast.labels.table import LabelTable
+
+METHODS = ("top", "official", "none")
+NUMBERS = ("paper", "largest", "auto")
+
+
+@dataclass(frozen=True)
+class Balancing:
+    """What is asked for.
+
+    Args:
+        threshold: smallest confidence that is kept, 0 to 1, compared in float16; the paper's is 0.3.
+        per_class: N, pictures of each class, copies counted: a number; "paper", its 130,000 of 300 million labels of
+            1000 classes, scaled to these; "largest", as many as the largest class keeps; or "auto", the largest N at
+            which at least 81/130 of N of each class are different pictures, as the paper's 81 million of 130 million.
+        method: "top", the N most confident ones, and where there are fewer all of them, N // kept times each and
+            N % kept random ones once more (paper); "official", as the released filter_unlabel.py: bins of 0.01 from
+            1.00 down until N are inside, and N / inside copies of each, the fraction as a coin flip; "none", filter.
+        seed: of whom lots decide.
+        thresholds: for some classes, by name, instead of `threshold`.
+        floor: a class keeps at least so many of its most confident ones (though not more than N), whatever the
+            threshold.
+        max_copies: how often a picture may stand in the selection, 0 for any number; it takes from N what is too much.
+        empty: "error" when of a class nothing is kept; "warn" leaves it to `Balanced.empty`.
+        temperature: of the confidences, above 0: they become the largest of softmax(logits / temperature).
+
+    Raises:
+        NsfastError: the first argument that is outside its range.
+    """
+
+    threshold: float = 0.3
+    per_class: int | str = "paper"
+    method: str = "top"
+    seed: int = 0
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    floor: int = 0
+    max_copies: int = 0
+    empty: str = "warn"
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        within("threshold", self.threshold, 0, 1)
+        for name, threshold in self.thresholds.items():
+            within(f"threshold of {name!r}", threshold, 0, 1)
+        if isinstance(self.per_class, str):
+            choice("per_class", self.per_class, NUMBERS)
+        else:
+            _whole("per_class", self.per_class, 1)
+        choice("balancing method", self.method, METHODS)
+        _whole("floor", self.floor, 0)
+        _whole("max_copies", self.max_copies, 0)
+        if self.method != "none" and not isinstance(self.per_class, str) and self.floor > self.per_class:
+            raise NsfastError(
+                f"floor is {self.floor}, but per_class only {self.per_class}; lower the one or raise the other"
+            )
+        choice("empty", self.empty, ("warn", "error"))
+        if not 0 < self.temperature < math.inf:
+            raise NsfastError(f"temperature is {self.temperature!r}; it must be above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, as JSON holds it."""
+        thresholds = {name: float(value) for name, value in sorted(self.thresholds.items())}
+        number = self.per_class if isinstance(self.per_class, str) else int(self.per_class)
+        return {**asdict(self), "thresholds": thresholds, "per_class": number}
+
+
+def _whole(what: str, value: int, low: int) -> None:
+    if not isinstance(value, Integral):
+        raise NsfastError(f"{what} is {value!r}; it must be a whole number")
+    within(what, value, low, 2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """What balancing came to.
+
+    Args:
+        folder: holds `selection.parquet` and `balance.csv`.
+        rows: of `balance.csv`, one for each class: class, predicted, above, kept, dropped, copies, seen.
+        per_class: N, 0 where nothing is balanced.
+        why: where N is from, in one sentence.
+    """
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    per_class: int
+    why: str
+
+    @property
+    def empty(self) -> list[str]:
+        """The classes of which nothing is kept."""
+        return [row["class"] for row in self.rows if not row["kept"]]
+
+    @cached_property
+    def selection(self) -> Selection:
+        """What is selected; read when it is asked for."""
+        return read_selection(self.folder / "selection.parquet")
+
+
+def what_if(histogram: Histogram, classes: Sequence[str], how: Balancing) -> Limits:
+    """Return what balancing would come to, from the histogram alone: `rows()` are those of `balance.csv`.
+
+    Under the "official" method, whose copies are coin flips, they are what is expected, which are whole numbers.
+
+    Args:
+        histogram: of the labels at `how.temperature`: `LabelTable.histogram` for 1, else `Decided(...).histogram()`.
+        classes: names.
+        how: what is asked for.
+    """
+    return limits_of(histogram, classes, how)
+
+
+def balance(
+    labels: LabelTable,
+    how: Balancing,
+    folder: str | Path,
+    relabeled: Mapping[int, int] | None = None,
+    accepted: Collection[int] = (),
+    dropped: Collection[int] | np.ndarray = (),
+) -> Balanced:
+    """Select confident pseudo-labels, of every class the same number.
+
+    Writes `selection.parquet`, `balance.csv` (a row per class) and `balancing.json` (what was asked for, and what came
+    of it). The first says nothing of what was asked for: equal selections are equal to the byte.
+
+    Args:
+        labels: the label table.
+        how: what is asked for.
+        folder: where to.
+        relabeled: the class of pictures (id) to which a person gave another one: they count as that, with confidence 1.
+        accepted: ids that a person found right: they count with confidence 1.
+        dropped: ids that are out, rejected or leaked, whatever else is said of them; `predicted` counts them.
+
+    Raises:
+        NsfastError: nothing is confident enough; a class is empty and that is an error; an unknown class; a confidence
+            that is no number from 0 to 1; a damaged file.
+    """
+    folder = Path(folder)
+    codes = threshold_codes(how, labels.classes)
+    decided = Decided(labels, how.temperature, relabeled, accepted, dropped)
+    histogram = decided.histogram(lowest=0 if how.floor else codes.min())
+    limits = limits_of(histogram, labels.classes, how)
+    _require_some(limits, histogram, how, labels)
+    _require_every_class(limits.inside, how, labels)
+    del histogram  # as large as anything that follows
+    lots = Lots(limits, how.seed, coins=how.method == "official")
+    lots.draw(decided)
+    kept, seen = _write(folder / "selection.parquet", labels, how, decided, lots)
+    balanced = Balanced(folder, limits.rows(kept, seen), limits.per_class, limits.why)
+    write_csv(folder / "balance.csv", balanced.rows)
+    about = {
+        "asked": how.to_dict(),
+        "per_class": balanced.per_class,
+        "why": balanced.why,
+        "empty": balanced.empty,
+    }
+    about |= {
+        name: sum(row[name] for row in balanced.rows) for name in ("predicted", "above", "kept", "seen")
+    }
+    write_json(folder / "balancing.json", about)
+    return balanced
+
+
+def _write(
+    path: Path, labels: LabelTable, how: Balancing, decided: Decided, lots: Lots
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write the selection; return how many pictures of each class are in it, and how many with copies."""
+    limits, origin = lots.limits, labels.origin
+    about = {"labels": origin.fingerprint, "teacher": origin.teacher, "round": origin.round}
+    counts = np.zeros((2, len(limits.classes)), np.int64)
+    try:
+        with written_selection(path, about) as add:
+            for part in _selected(decided, lots, counts):
+                add(part.ids, part.classes, part.copies)
+            _check(counts, how, labels, limits)
+    except Unordered:  # the ids of a table rise unless somebody else wrote it
+        counts[:] = 0
+        parts = [(part.ids, part.classes, part.copies) for part in _selected(decided, lots, counts)]
+        _check(counts, how, labels, limits)
+        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+        write_selection(path, Selection(*columns), about)
+    return counts[0], counts[1]
+
+
+def _selected(decided: Decided, lots: Lots, counts: np.ndarray) -> Iterator[Selection]:
+    """Go through what is selected, and add to `counts` (2, classes): pictures, and pictures with their copies."""
+    for part in decided.parts():
+        ids, classes, copies = lots.selected(part)
+        counts[0] += np.bincount(classes, minlength=counts.shape[1])
+        counts[1] += np.bincount(classes, copies, counts.shape[1]).astype(np.int64)
+        yield Selection(ids, classes, copies)
+
+
+def _check(counts: np.ndarray, how: Balancing, labels: LabelTable, limits: Limits) -> None:
+    """Refuse what cannot be: other counts than the histogram promised, as of shards that were exchanged."""
+    flipped = (limits.rest > 0) & (how.method == "official")  # these numbers are right on average only
+    wrong = (counts[1] != limits.seen) & ~flipped
+    if (wrong | (counts[0] != limits.kept) & ~(flipped & (limits.whole == 0))).any():
+        raise NsfastError(f"the labels in {labels.folder} are not those of its histogram; label again")
+    _require_every_class(counts[0], how, labels)
+
+
+def _require_some(limits: Limits, histogram: Histogram, how: Balancing, labels: LabelTable) -> None:
+    if limits.inside.any():
+        return
+    if histogram.highest < 0:
+        raise NsfastError(f"there is no label left in {labels.folder}; label pictures, or drop fewer of them")
+    surest = float(confidence_of(np.array([histogram.highest]))[0])
+    own = " or that of its class" if how.thresholds else ""
+    raise NsfastError(
+        f"no pseudo-label reaches threshold {how.threshold:g}{own}; the surest has {surest:.3f}: lower it"
+    )
+
+
+def _require_every_class(kept: np.ndarray, how: Balancing, labels: LabelTable) -> None:
+    """Raise `NsfastError` naming the classes of which nothing is kept, if that is asked for."""
+    empty = [name for name, number in zip(labels.classes, kept.tolist(), strict=True) if not number]
+    if empty and how.empty == "error":
+        more = f" and {len(empty) - 5} others" if len(empty) > 5 else ""
+        raise NsfastError(
+            f"no pseudo-label of {', '.join(empty[:5])}{more} is confident enough; lower the threshold, set a floor, "
+            "or let empty be 'warn'"
+        )
