@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-dev ## check style, import floors and that notebooks ho
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify --keep-id $(wildcard notebooks/*.ipynb)
 
-bench: $(VENV)/.installed ## measure the ratios, a few minutes, into benchmarks/RESULTS.md
+bench: $(VENV)/.installed-dev ## measure the ratios, a few minutes, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks
 
 lab: $(VENV)/.installed-lab ## open the notebooks in JupyterLab

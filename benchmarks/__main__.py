@@ -1,4 +1,4 @@
-"""All ratios of training, noise and pictures: prints the table, writes it into RESULTS.md, exits 1 if one is short.
+"""All ratios of training, noise, pictures and labels: prints the table, writes it into RESULTS.md, exits 1 if short.
 
     python benchmarks
 
@@ -17,7 +17,7 @@ from table import RESULTS, show, write
 
 SCRIPTS = (
     *("step", "timm_loop", "overhead", "average"),
-    *("randaugment", "depth", "loading", "decode", "epoch"),
+    *("randaugment", "depth", "loading", "decode", "epoch", "labeling", "balance"),
 )
 WORDS = "Processor time of one thread."
 
