@@ -45,6 +45,7 @@ def label(
     shard_size: Annotated[int, typer.Option(min=1, help="Pictures in a file.")] = 65536,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 2,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the networks.")] = False,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: bfloat16 on a GPU.")] = "auto",
     processes: Annotated[
         int, typer.Option(min=1, help="Processes of this machine, or of Ray's cluster.")
     ] = 1,
@@ -66,13 +67,14 @@ def label(
         shard=shard_size,
         workers=workers,
         compile=compile,
+        precision=precision,
         held_out=tuple(map(str, held_out or ())),
         threads=threads,
     )
     labels = run_labeling(job, processes, engine)
     print(f"{len(labels):,} labels of {labels.manifest['pictures']:,} pictures: {out}")
+    leaks = find_leaks(labels, job.held_out_pictures(), near)
     if job.held_out:
-        leaks = find_leaks(labels, job.held_out_pictures(), near)
         print(f"{leaks:,} of them are held out, too; nsfast balance leaves them out: {out / 'leaked.csv'}")
     if labels.quarantined:
         print(f"{len(labels.quarantined):,} could not be looked at; see {out / 'quarantined.csv'}")
@@ -124,8 +126,9 @@ def balance(
 ):
     """Filter and balance a label table."""
     from nsfast.labels import Balancing, read_labels
-    from nsfast.pipeline.balancing import balance_table
+    from nsfast.pipeline.balancing import balance_table, decisions_of
 
+    found = read_labels(labels)
     how = Balancing(
         threshold=threshold,
         per_class=int(per_class) if per_class.isdecimal() else per_class,
@@ -137,7 +140,7 @@ def balance(
         empty=empty,
         temperature=temperature,
     )
-    balanced = balance_table(read_labels(labels), out, how, decisions, duplicates)
+    balanced = balance_table(found, out, how, decisions_of(found, decisions, duplicates))
     table([{name: str(value) for name, value in row.items()} for row in balanced.rows[:20]])
     if len(balanced.rows) > 20:
         print(f"... {len(balanced.rows):,} classes in all: {out / 'balance.csv'}")

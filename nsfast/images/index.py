@@ -22,6 +22,7 @@ from nsfast.images.files import PictureFiles
 from nsfast.images.listing import ENDINGS, File, is_shard, shown, walk
 from nsfast.images.problem import ImageProblem
 from nsfast.images.shards import walk_shard
+from nsfast.images.source import source_digest
 
 FILES = pa.schema(
     [
@@ -114,7 +115,7 @@ def write_index(source: str | Path, path: str | Path, progress: Callable[[int], 
         raise ImageProblem(
             f"no pictures at {str(source)!r}; give a folder of pictures and .tar shards, one .tar or one .npy"
         )
-    about = {"nsfast.kind": "files", "nsfast.root": os.fsencode(root)}
+    about = {"nsfast.kind": "files", "nsfast.root": os.fsencode(root), "nsfast.source": source_digest(source)}
     prefix = os.path.join(root, "")
     rows = _some_good((_row(file, shard, prefix) for file, shard in files), source)
     return _write(path, rows, about, progress)
@@ -149,7 +150,11 @@ def _some_good(rows: Iterator[_Row], source: Path) -> Iterator[_Row]:
 
 def _write_array(source: Path, path: Path, progress: Callable[[int], None] | None) -> Path:
     pixels, info = _array(source), source.stat()
-    about = {"nsfast.kind": "array", "nsfast.root": os.fsencode(source)}
+    about = {
+        "nsfast.kind": "array",
+        "nsfast.root": os.fsencode(source),
+        "nsfast.source": source_digest(source),
+    }
     about["nsfast.shape"] = ",".join(map(str, pixels.shape[1:]))
     rows = (_Row(str(i), size=info.st_size, modified=info.st_mtime_ns) for i in range(len(pixels)))
     return _write(path, rows, about, progress)
@@ -216,7 +221,9 @@ class PictureIndex:
             self._metadata = pq.read_metadata(path)
             about = self._metadata.metadata
             kind, root = about[b"nsfast.kind"].decode(), about.get(b"nsfast.root", b"")
-            shape = about.get(b"nsfast.shape", b"").decode()
+            shape, self.source = (
+                about.get(name, b"").decode() for name in (b"nsfast.shape", b"nsfast.source")
+            )
             self.kind, self.root = choice("kind of index", kind, ("files", "array")), os.fsdecode(root)
             self._picture = tuple(int(edge) for edge in shape.split(",")) if shape else (size, size, channels)
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:

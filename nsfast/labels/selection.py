@@ -1,8 +1,8 @@
 """The selection: which pictures the student sees with which class, and how often; a Parquet file in order of the ids.
 
 Columns: `id` int64, as in the label table; `class` uint16; `copies` uint32, 1 or more. The file's metadata says where
-it is from: `nsfast.selection`, JSON with the fingerprint of the labels' origin, the teacher, what balancing was asked
-for, the number per class and why.
+it is from: `nsfast.selection`, JSON with the fingerprint of the labels' origin, the teacher and the round. What was
+asked for stands in `balancing.json`, so that equal selections are equal to the byte.
 """
 
 from __future__ import annotations

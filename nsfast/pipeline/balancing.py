@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nsfast.errors import NsfastError
 from nsfast.files import read_csv
 
 if TYPE_CHECKING:
@@ -25,44 +26,60 @@ def balancing_of(parameters: dict[str, Any], temperature: float = 1.0) -> Balanc
     return Balancing(**chosen, seed=parameters.get("seed", 0), temperature=temperature)
 
 
-def balance_table(
-    labels: LabelTable,
-    out: str | Path,
-    how: Balancing,
-    decisions: str | Path | None = None,
-    duplicates: bool = True,
-) -> Balanced:
-    """Filter and balance a label table; what `leaked.csv` lists, for it is validated or tested on, is left out.
+def decisions_of(
+    labels: LabelTable, decisions: str | Path | None = None, duplicates: bool = True
+) -> dict[str, Any]:
+    """Return what is decided of single pictures, as `balance` takes it: `relabeled`, `accepted` and `dropped` ids.
+
+    Dropped is what `leaked.csv` lists, for it is validated or tested on, and what a person rejected.
 
     Args:
         labels: the label table.
-        out: folder for `selection.parquet`, `selection.labels.npy` and `balance.csv`.
-        how: what is asked for.
         decisions: the explorer's (.jsonl): accepted and relabeled pictures are sure, rejected ones are left out.
-        duplicates: whether pictures that are equal to another of the pool stay; else the first of each is kept.
+        duplicates: whether pictures that are equal to another of the pool stay; else the first of each is kept, and
+            decisions on the others are lost.
 
     Raises:
-        NsfastError: bad decisions, or as `balance`.
+        NsfastError: bad decisions, or no list of duplicates.
     """
-    from nsfast.labels.balance import balance
     from nsfast.labels.decisions import read_decisions
-    from nsfast.labels.storage import write_targets
 
-    out = Path(out)
     accepted, dropped, relabeled = frozenset(), [_listed(labels.folder / "leaked.csv")], {}
     if not duplicates:
-        dropped.append(_listed(labels.folder / "duplicates.csv"))
+        path = labels.folder / "duplicates.csv"
+        if not path.is_file():
+            raise NsfastError(
+                f"no {path}, so no picture is known to be there twice; label again, or let them stay"
+            )
+        dropped.append(_listed(path))
     if decisions:
         decided = read_decisions(decisions)
         if decided.warning:
             print(f"warning: {decided.warning}")
         accepted, rejected, relabeled = decided.by_id(labels.folder, labels.classes)
         dropped.append(np.array(sorted(rejected), np.int64))
-    left_out = np.unique(np.concatenate(dropped))
-    if len(left_out):
-        print(f"{len(left_out):,} left out: also validated or tested on, rejected, or there twice")
-    balanced = balance(labels, how, out, relabeled, accepted, left_out)
-    write_targets(labels, out / "selection.parquet", out / "selection.labels.npy")
+    return {"relabeled": relabeled, "accepted": accepted, "dropped": np.unique(np.concatenate(dropped))}
+
+
+def balance_table(labels: LabelTable, out: str | Path, how: Balancing, decided: dict[str, Any]) -> Balanced:
+    """Filter and balance a label table, and keep the labels of what is selected as training reads them.
+
+    Args:
+        labels: the label table.
+        out: folder for `selection.parquet`, `selection.labels.npy`, `balance.csv` and `balancing.json`.
+        how: what is asked for.
+        decided: see `decisions_of`.
+
+    Raises:
+        NsfastError: as `balance`.
+    """
+    from nsfast.labels.balance import balance
+    from nsfast.labels.storage import write_targets
+
+    if count := len(decided["dropped"]):
+        print(f"{count:,} left out: also validated or tested on, rejected, or there twice")
+    balanced = balance(labels, how, out, **decided)
+    write_targets(labels, Path(out) / "selection.parquet", Path(out) / "selection.labels.npy")
     return balanced
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nsfast.images import Split
     from nsfast.images.index import PictureIndex
     from nsfast.labels import LabelTable, Origin
+
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class LabelingJob:
         shard: pictures in a Parquet file.
         workers: threads that decode.
         compile: compile the networks.
+        precision: "float32", "bfloat16", or "auto", which is bfloat16 on a GPU; weights and probabilities stay float32.
         held_out: folders of pictures that are validated or tested on: those among the unlabeled are found and dropped.
         pictures: fingerprint of the run's unlabeled pictures.
         threads: CPU threads of a process.
@@ -55,6 +58,7 @@ class LabelingJob:
     shard: int = 65536
     workers: int = 2
     compile: bool = False
+    precision: str = "auto"
     held_out: tuple[str, ...] = ()
     pictures: str = ""
     threads: int = 1
@@ -108,6 +112,7 @@ class LabelingJob:
         within("batch_size", self.batch, 0)
         within("workers", self.workers, 1)
         within("top", self.top, -1)
+        choice("precision", self.precision, PRECISIONS)
         first, *others = [read_about(folder) for folder in self.models]
         for folder, about in zip(self.models[1:], others, strict=True):
             for what in ("classes", "channels"):
@@ -119,76 +124,57 @@ class LabelingJob:
         if self.source and not Path(self.source).exists():
             raise NsfastError(f"no pictures: {self.source} does not exist")
 
-    def label_validation(self, validation: Split, folder: str | Path) -> LabelTable:
-        """Label the validation pictures in the same way, to tell how far the labels of others may be trusted."""
+    def label_validation(self, validation: Split, folder: str | Path, contents: str) -> LabelTable:
+        """Label the validation pictures in the same way, to tell how far the labels of others may be trusted.
+
+        Args:
+            validation: the pictures.
+            folder: where the table goes.
+            contents: fingerprint of the pictures.
+        """
         from nsfast.labels.label import label
 
         networks = self.networks()
-        origin = self.origin(networks, validation)
+        origin = replace(self.origin(networks, validation), pictures=contents)
         rest = {"batch": self.batch, "flip": self.flip, "workers": self.workers}
         return label(
             networks, validation, origin, folder, **rest, rank=0, processes=1, contents=False, replace=True
         )
 
     def held_out_pictures(self) -> dict[str, Split]:
-        """Return the pictures of the `held_out` folders by folder, none of them decoded; what is no picture is not."""
-        import numpy as np
+        """Return the pictures of the `held_out` folders, none of them decoded."""
+        from nsfast.pipeline.label_sources import held_out_pictures
+        from nsfast.training.model_file import read_about
 
-        from nsfast.images import Split
-        from nsfast.images.files import taken
-
-        found = {}
-        for number, source in enumerate(self.held_out):
-            index = self._open(source, Path(self.folder) / f"held-out-{number}.parquet")
-            pixels, problems = index.part(0, len(index))
-            rows = np.array([row for row in range(len(index)) if row not in problems], np.int64)
-            names = np.array(index.names(0, len(index)), dtype=str)
-            found[source] = Split(names[rows], taken(pixels, rows))
-        return found
+        return held_out_pictures(self.held_out, read_about(self.models[0]), self.workers)
 
     def networks(self) -> list:
-        """Load the teachers, with averaged weights."""
+        """Load the teachers, with averaged weights, as they compute when they label."""
         import torch
 
         from nsfast.models import default_device
         from nsfast.training.model_file import load_model
 
         torch.set_num_threads(self.threads)
-        return [load_model(folder).to(default_device()) for folder in self.models]
+        device = default_device()
+        found = [load_model(folder).to(device) for folder in self.models]
+        for network in found:
+            if self.precision == "bfloat16" or (self.precision == "auto" and device.type == "cuda"):
+                network.lay_out(device, "bfloat16")
+            else:
+                network.autocast = None
+        return found
 
     def _pictures(self) -> Split | PictureIndex:
         if self.run:
             from nsfast.images import load_images
 
-            pool = load_images(Path(self.run) / "images").unlabeled
-            if hasattr(pool.pixels, "crops"):
-                pool.pixels.workers = self.workers
-            return pool
-        return self._open(self.source, Path(self.folder) / "files.parquet")
-
-    def _open(self, source: str, path: Path) -> PictureIndex:
-        """Open the index of a folder, tar or array as the first teacher sees it; the first process makes it."""
-        from nsfast.images.index import open_index, write_index
-        from nsfast.pipeline.run_folder import lock
+            return load_images(Path(self.run) / "images").unlabeled
+        from nsfast.pipeline.label_sources import open_source
         from nsfast.training.model_file import read_about
 
-        held = lock(
-            path.with_name(f".{path.stem}.lock"), 24 * 3600, f"{path} is being made by another process"
-        )
-        try:
-            if not path.is_file():
-                write_index(os.path.abspath(source), path)
-        finally:
-            held.release(force=True)
-        about = read_about(self.models[0])
-        shape = {"channels": about["channels"], "whole": about.get("whole", True), "workers": self.workers}
-        index = open_index(path, about["pixels"], **shape)
-        place = os.path.dirname(source) if source.endswith(".tar") and os.path.isfile(source) else source
-        if os.path.realpath(index.root) != os.path.realpath(place):
-            raise NsfastError(
-                f"{path} is of the pictures in {index.root}, not of those in {source}; give another folder for these"
-            )
-        return index
+        path = Path(self.folder) / "files.parquet"
+        return open_source(self.source, path, read_about(self.models[0]), self.workers)
 
     def to_json(self) -> str:
         """Return the job as text, for `from_json` in another process."""
@@ -206,7 +192,7 @@ def _choose_device(rank: int | None) -> None:
     import torch
 
     if torch.cuda.is_available():
-        place = int(os.environ.get("LOCAL_RANK", rank or 0))
+        place = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", rank or 0)))
         torch.cuda.set_device(place % torch.cuda.device_count())
 
 
@@ -216,6 +202,8 @@ def run_labeling(job: LabelingJob, processes: int = 1, engine: str = "local") ->
     Raises:
         NsfastError: as `LabelingJob.check` and `label`; Ray is not installed.
     """
+    from nsfast.labels import read_labels
+
     choice("engine", engine, ENGINES)
     within("num_processes", processes, 1)
     job.check()
@@ -223,7 +211,7 @@ def run_labeling(job: LabelingJob, processes: int = 1, engine: str = "local") ->
         from nsfast.pipeline.ray_engine import label_with_ray
 
         label_with_ray(job, processes)
-        return job.label(0, 1)  # nothing is left to do but to read it
+        return read_labels(job.folder)
     if processes == 1:
         return job.label()
     with _others(job, processes):
@@ -280,9 +268,9 @@ def find_leaks(labels: LabelTable, held_out: dict[str, Split], near: int = -1) -
     from nsfast.labels.contents import duplicates, leaked, write_duplicates, write_held_out, write_leaked
 
     folder, side = labels.folder, labels.origin.preprocessing["pixels"]
-    write_held_out(
-        folder, held_out, side[0] if isinstance(side, list) else side
-    )  # codes are of what the first saw
+    side = side[0] if isinstance(side, list) else side  # codes are of what the first teacher saw
+    for name, why in write_held_out(folder, held_out, side):
+        print(f"warning: {name} is held out, but cannot be looked for among the labeled ones: {why}")
     leaks = leaked(folder, near)
     write_leaked(folder / "leaked.csv", leaks, folder)
     write_duplicates(folder / "duplicates.csv", *duplicates(folder), folder)

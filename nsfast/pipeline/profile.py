@@ -255,6 +255,7 @@ def _merge(content: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]
 def _check(profile: Profile) -> None:
     """Build what each stage will build from its parameters, so that a value out of range is an error now."""
     from nsfast.pipeline.balancing import balancing_of
+    from nsfast.pipeline.labeling import PRECISIONS
     from nsfast.training.recipe import Recipe
 
     def checked(group: str, check: Callable, *arguments, **keywords) -> None:
@@ -287,6 +288,7 @@ def _check(profile: Profile) -> None:
         checked("labeling", within, name, labeling[name], low)
     checked("labeling", within, "near", labeling["near"], -1, 8)
     checked("labeling", choice, "engine", labeling["engine"], ENGINES)
+    checked("labeling", choice, "precision", labeling["precision"], PRECISIONS)
     checked("analysis", _check_analysis, profile.groups["analysis"])
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nsfast.explore.core import ThresholdPreview
     from nsfast.labels import Balanced, Balancing, LabelTable
     from nsfast.pipeline.labeling import LabelingJob
+    from nsfast.pipeline.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class RoundLabels:
             shard=chosen["shard_size"],
             workers=chosen["workers"],
             compile=chosen["compile"],
+            precision=chosen["precision"],
             pictures=fingerprint(Records(self.run).contents(("images/unlabeled.*",))),
             threads=self.threads,
         )
@@ -77,7 +79,8 @@ class RoundLabels:
         from nsfast.pipeline.labeling import find_leaks, run_labeling
 
         labels = run_labeling(job, self.stage.parameters["num_processes"], self.stage.parameters["engine"])
-        job.label_validation(self.images.validation, self.folder / "validation")
+        contents = fingerprint(Records(self.run).contents(("images/validation.*",)))
+        job.label_validation(self.images.validation, self.folder / "validation", contents)
         held_out = {"validation": self.images.validation, "test": self.images.test}
         leaks = find_leaks(labels, held_out, self.stage.parameters["near"])
         about = {"teacher": labels.origin.teacher, "round": self.stage.round, "version": nsfast.__version__}
@@ -100,22 +103,31 @@ class RoundLabels:
         return found
 
     def preview(self, labels: LabelTable) -> ThresholdPreview:
-        """Return what any threshold would make of the labels with this stage's other parameters.
-
-        Decisions, leaked pictures and a temperature are not in it: it is of the labels as they are.
-        """
+        """Return what `select` would make of the labels at any other threshold."""
         from nsfast.explore.core import ThresholdPreview
+        from nsfast.labels.decided import Decided
         from nsfast.labels.histogram import Histogram
-        from nsfast.pipeline.balancing import balancing_of
 
-        right = None
+        how = self.balancing()
+        decided, right = Decided(labels, how.temperature, **self._decisions(labels)), None
         if self.images.truth is not None:
             right = Histogram(len(labels.classes))
-            for batch in labels.batches():
-                same = batch["class"] == self.images.truth[batch["id"]]
-                right.add(batch["class"][same], batch["confidence"][same])
-        how = balancing_of(self.stage.parameters)
-        return ThresholdPreview.of_histogram(labels.histogram, labels.classes, how, right)
+            for part in decided.parts():
+                same = part.classes == self.images.truth[part.ids]
+                right.add_codes(part.classes[same], part.codes[same])
+        return ThresholdPreview.of_histogram(decided.histogram(), labels.classes, how, right)
+
+    def balancing(self) -> Balancing:
+        """Return what the stage's parameters ask for, with the temperature that validation asks for."""
+        from nsfast.pipeline.balancing import balancing_of
+
+        chosen = self.stage.parameters
+        return balancing_of(chosen, self.temperature() if chosen["calibrate"] else 1.0)
+
+    def _decisions(self, labels: LabelTable) -> dict:
+        from nsfast.pipeline.balancing import decisions_of
+
+        return decisions_of(labels, self.stage.parameters["decisions"], self.stage.parameters["duplicates"])
 
     def select(self, labels: LabelTable) -> Balanced:
         """Filter and balance.
@@ -123,11 +135,10 @@ class RoundLabels:
         Writes `selection.parquet`, `selection.labels.npy`, `balance.csv`, `balancing.json` and `quality.json`.
         """
         from nsfast.labels.quality import write_quality
-        from nsfast.pipeline.balancing import balance_table, balancing_of
+        from nsfast.pipeline.balancing import balance_table
 
-        chosen = self.stage.parameters
-        how = balancing_of(chosen, self.temperature() if chosen["calibrate"] else 1.0)
-        balanced = balance_table(labels, self.folder, how, chosen["decisions"], chosen["duplicates"])
+        how = self.balancing()
+        balanced = balance_table(labels, self.folder, how, self._decisions(labels))
         write_quality(self.folder / "quality.json", self.quality(labels, how))
         print(balanced.why)
         if balanced.empty:
@@ -173,6 +184,22 @@ class RoundLabels:
             f"{before} to {after} {found.note}".rstrip()
         )
         return found.value
+
+
+def check_labels(profile: Profile, images: ImageSet) -> None:
+    """Raise `NsfastError` for what labeling or balancing would refuse, before anything is trained."""
+    from nsfast.labels import Origin
+    from nsfast.labels.limits import threshold_codes
+    from nsfast.pipeline.balancing import balancing_of
+    from nsfast.training.model_file import read_about
+
+    labeling, balancing = profile.groups["labeling"], profile.groups["balancing"]
+    for folder in labeling["also"]:
+        read_about(folder)
+    Origin(images.classes, teacher="", top=max(labeling["top"], 0))
+    threshold_codes(balancing_of(balancing), images.classes)
+    if balancing["decisions"] and not Path(balancing["decisions"]).is_file():
+        raise NsfastError(f"balancing.decisions is {balancing['decisions']!r}, but there is no such file")
 
 
 def job_of_run(run: str | Path, number: int) -> LabelingJob:

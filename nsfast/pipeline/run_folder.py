@@ -95,9 +95,13 @@ def lock(path: Path, wait: float, busy: str) -> FileLock:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files of a process that was killed while it wrote into `folder`."""
+    """Delete the temporary files of a process that was killed while it wrote into `folder`.
+
+    Not those of label tables, on which other processes may be at work: labeling does that itself.
+    """
     for leftover in folder.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+        if leftover.parent == folder or leftover.parent.name not in ("labels", "validation"):
+            leftover.unlink(missing_ok=True)
 
 
 def _made_from(profile: Profile) -> str:

@@ -107,10 +107,11 @@ def _check_sizes(profile: Profile, stages: list[Stage], records: Records, images
         return
     from nsfast.models import check_resolution, parameter_count
     from nsfast.pipeline.launch import check_processes
+    from nsfast.pipeline.round_labels import check_labels
     from nsfast.training import Recipe
 
+    check_labels(profile, images)
     shape, tried = (len(images.classes), images.channels), set()
-
     as_files = hasattr(images.labeled.pixels, "crops")
 
     def count(parameters: dict) -> int:

@@ -160,7 +160,8 @@ class Session:
     def rounds(self) -> list[dict]:
         """Return control, teacher and every student side by side, and write them to `rounds.csv`.
 
-        What a row says of labels (coverage, precision, pictures kept) is of those that this model learned from.
+        What a row says of labels (coverage, precision) is of those that reach the threshold that balancing used,
+        whatever was decided of single ones; `kept` and `seen` are what this model learned from.
         """
         from nsfast.labels.quality import read_quality
 

@@ -16,7 +16,10 @@ from nsfast.streams import stream_seed
 MODEL = ("model.safetensors", "model.json", "history.csv", "metrics.json")
 OUTPUTS = {
     "teacher": MODEL,
-    "labeling": ("labels/manifest.json", "labels/leaked.csv", "validation/manifest.json", "labeling.json"),
+    "labeling": (
+        *("labels/manifest.json", "labels/leaked.csv", "labels/duplicates.csv"),
+        *("validation/manifest.json", "labeling.json"),
+    ),
     "balancing": (
         "selection.parquet",
         "selection.labels.npy",
@@ -80,9 +83,7 @@ def stages_of(profile: Profile) -> list[Stage]:
         "images/validation.*",
     )  # the unlabeled ones for mean and deviation
     known = ("images/truth.npy", "images/labeled.labels.npy", "images/validation.labels.npy")
-    held_out = tuple(
-        f"images/{split}.{kind}" for split in ("validation", "test") for kind in ("npy", "files.parquet")
-    )
+    held_out = ("images/validation.*", "images/test.npy", "images/test.files.parquet")
     stages = [
         Stage("teacher", "teacher", seeded(groups["teacher"], "teacher"), consumes=training),
         Stage("teacher", "control", seeded(profile.control(), "control"), consumes=training),
@@ -90,10 +91,7 @@ def stages_of(profile: Profile) -> list[Stage]:
     teacher = stages[0]
     for number in range(1, profile.rounds + 1):
         folder, model = f"round-{number}", f"{teacher.folder}/model.safetensors"
-        table = tuple(
-            f"{folder}/{name}"
-            for name in ("labels/manifest.json", "labels/leaked.csv", "validation/manifest.json")
-        )
+        table = tuple(f"{folder}/{name}" for name in OUTPUTS["labeling"][:-1])
         table += known if number == 1 else (*known, f"round-{number - 1}/labels/manifest.json")
         selection = (f"{folder}/selection.parquet", f"{folder}/selection.labels.npy")
         names = [f"{folder}/{kind}" for kind in ("labeling", "balancing", "student")]

@@ -2,12 +2,14 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import time
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from nsfast.files import read_csv
 from nsfast.labels import Balancing, read_labels, read_selection
 from nsfast.labels.storage import read_targets
 from nsfast.models import build_model
-from nsfast.pipeline.balancing import balance_table
+from nsfast.pipeline.balancing import balance_table, decisions_of
 from nsfast.pipeline.labeling import LabelingJob, find_leaks, run_labeling
 from nsfast.training import Recipe
 from nsfast.training.model_file import save_model
@@ -105,7 +107,13 @@ def test_a_command_that_is_killed_goes_on_and_ends_with_the_same_bytes(place, tm
     assert f"{N} labels of {N} pictures" in done.stdout
     whole = job(place, tmp_path / "whole", "pictures", shard=4, batch=2)
     whole.label()
-    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+    made = bytes_of(tmp_path / "out")
+    assert bytes_of(tmp_path / "whole").items() <= made.items()
+    assert set(made) - set(bytes_of(tmp_path / "whole")) == {
+        "held_out.parquet",
+        "leaked.csv",
+        "duplicates.csv",
+    }
 
 
 def test_the_average_of_two_models_is_their_mean(place, tmp_path):
@@ -149,10 +157,32 @@ def test_another_teacher_does_not_label_into_a_finished_table(place, tmp_path):
 
 def test_other_pictures_do_not_go_into_a_table_that_was_begun(place, tmp_path):
     job(place, tmp_path / "out", "pictures").label()
-    with pytest.raises(
-        NsfastError, match="is of the pictures in .*pictures, not of those in .*; give another folder"
-    ):
-        job(place, tmp_path / "out", "pictures.npy").label()
+    for source in ("pictures.npy", "pictures.tar"):
+        with pytest.raises(
+            NsfastError, match="was begun with other pictures than .* holds now; give another folder"
+        ):
+            job(place, tmp_path / "out", source).label()
+
+
+def test_pictures_that_change_are_noticed_and_before_the_first_label_taken_in(place, tmp_path):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(place / "pictures", pictures)
+    made = replace(job(place, tmp_path / "out"), source=str(pictures))
+    made._pictures()  # the index is there, and no label yet
+    (pictures / "000.png").unlink()
+    assert len(made.label()) == N - 1
+    (pictures / "001.png").unlink()
+    with pytest.raises(NsfastError, match="was begun with other pictures"):
+        made.label()
+
+
+def test_half_the_precision_is_nearly_the_same_and_said(place, tmp_path):
+    whole, half = (job(place, tmp_path / p, precision=p).label() for p in ("float32", "bfloat16"))
+    assert [t.origin.preprocessing["precision"] for t in (whole, half)] == ["float32", "bfloat16"]
+    difference = np.abs(whole.vectors.dense() - half.vectors.dense())
+    assert 0 < difference.max() < 0.05
+    with pytest.raises(NsfastError, match="unknown precision 'float16'"):
+        run_labeling(job(place, tmp_path / "out", precision="float16"))
 
 
 def test_a_picture_that_is_held_out_is_found_again_and_not_selected(place, tmp_path):
@@ -167,7 +197,21 @@ def test_a_picture_that_is_held_out_is_found_again_and_not_selected(place, tmp_p
     rows = read_csv(labels.folder / "leaked.csv")
     assert [row["id"] for row in rows] == [5, 77] and rows[0]["name"].endswith("005.png")
     how = Balancing(threshold=0.0, per_class="largest", method="none")
-    assert set(balance_table(labels, tmp_path / "selected", how).selection.ids) == set(range(N)) - {5, 77}
+    balanced = balance_table(labels, tmp_path / "selected", how, decisions_of(labels))
+    assert set(balanced.selection.ids) == set(range(N)) - {5, 77}
+    (tmp_path / "tested" / "5.bmp").unlink()  # looked at anew each time
+    assert find_leaks(labels, made.held_out_pictures()) == 1
+
+
+def test_duplicates_go_where_that_is_asked_for_and_their_list_must_be_there(place, tmp_path):
+    pixels = np.load(place / "pictures.npy")
+    np.save(tmp_path / "twice.npy", np.concatenate([pixels, pixels[:3]]))
+    labels = replace(job(place, tmp_path / "out"), source=str(tmp_path / "twice.npy")).label()
+    with pytest.raises(NsfastError, match="no .*duplicates.csv, so no picture is known to be there twice"):
+        decisions_of(labels, duplicates=False)
+    find_leaks(labels, {})
+    assert decisions_of(labels, duplicates=False)["dropped"].tolist() == [N, N + 1, N + 2]
+    assert not len(decisions_of(labels)["dropped"])
 
 
 def test_commands_label_and_balance_and_leave_what_training_reads(place, tmp_path):

@@ -6,14 +6,21 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
+from nsfast.images import load_images
 from nsfast.labels import read_labels
+from nsfast.pipeline.balancing import balance_table
+from nsfast.pipeline.round_labels import RoundLabels
+from nsfast.pipeline.run_folder import read_run
+from nsfast.pipeline.stages import stages_of
 
 RUN = "runs/digits"
 
@@ -190,6 +197,11 @@ def one_line(done):
         (["status", "nowhere"], "no run in"),
         (["params", "studnt"], "did you mean 'student'"),
         (["run", "digits", "--set", "data.labeled_per_class=500"], "ask for fewer"),
+        (["run", "digits", "--set", "labeling.top=11"], "top is 11; keep 1 to 10 classes"),
+        (["run", "digits", "--set", "labeling.also=[nowhere]"], "no model in"),
+        (["run", "digits", "--set", "balancing.thresholds={10: 0.5}"], "must be of type dict[str, float]"),
+        (["run", "digits", "--set", "balancing.thresholds={'10': 0.5}"], "unknown class '10'"),
+        (["run", "digits", "--set", "balancing.decisions=nowhere.jsonl"], "there is no such file"),
         (["run", "digits", "--set", "student.size=1", "--set", "teacher.size=2"], "allow_smaller"),
         (["run", "digits", "--set", "teacher.architecture=resnet18x"], "did you mean 'resnet18"),
     ],
@@ -198,6 +210,36 @@ def test_what_is_wrong_is_one_line_before_any_training(command, tmp_path, argume
     done = command(*arguments, cwd=tmp_path, expect=2)
     assert words in one_line(done)
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.ipynb"))
+
+
+def test_a_round_may_be_labeled_by_other_machines_before_the_run_goes_on(copy_of_finished, command, quick):
+    labels = copy_of_finished / RUN / "round-1" / "labels"
+    before = {path.name: path.read_bytes() for path in labels.glob("*.parquet")}
+    shutil.rmtree(labels)
+    command("label-round", RUN, 1, "--processes", 2, cwd=copy_of_finished)
+    after = {path.name: path.read_bytes() for path in labels.glob("*.parquet")}
+    assert after.items() <= before.items() and set(before) - set(after) == {"held_out.parquet"}
+    done = command("run", "digits", *quick, cwd=copy_of_finished)
+    assert "round-1/labeling: finished" in done.stdout and "student: started" not in done.stdout
+    assert {path.name: path.read_bytes() for path in labels.glob("*.parquet")} == before
+
+
+def test_the_slider_says_what_balancing_does(copy_of_finished):
+    """Whatever is decided of single pictures, the preview at the threshold is what `balance.csv` came to."""
+    run = copy_of_finished / RUN
+    stage = next(stage for stage in stages_of(read_run(run)) if stage.kind == "balancing")
+    images = load_images(run / "images")
+    labels = read_labels(run / "round-1" / "labels")
+    changed = run.parent / "decisions.jsonl"
+    names = labels.names[np.argsort(-labels.confidence.astype(float))[:4]].tolist()
+    actions = [{"action": "reject", "id": names[0]}, {"action": "relabel", "id": names[1], "to": "7"}]
+    changed.write_text("".join(json.dumps(a) + "\n" for a in actions))
+    parameters = {**stage.parameters, "decisions": str(changed), "calibrate": True, "per_class": 30}
+    ours = RoundLabels(run, replace(stage, parameters=parameters), images)
+    rows = ours.preview(labels).at(stage.parameters["threshold"]).rows()
+    balanced = balance_table(labels, run.parent / "again", ours.balancing(), ours._decisions(labels))
+    for row, known in zip(rows, balanced.rows, strict=True):
+        assert {name: row[name] for name in known} == known
 
 
 def test_damage_is_named_before_anything_runs_and_nothing_is_lost(copy_of_finished, command, quick):
