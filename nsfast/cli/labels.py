@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nsfast.cli import app, table
+from nsfast.errors import NsfastError
 
 
 @app.command()
@@ -54,7 +55,7 @@ def label(
     round: Annotated[int, typer.Option(min=1, help="Which round these labels are of.")] = 1,
 ):
     """Label pictures with a model. Several of these may work on one OUT, on any machines; any may be killed."""
-    from nsfast.pipeline.labeling import LabelingJob, find_leaks, run_labeling
+    from nsfast.pipeline.labeling import LabelingJob, find_leaks, run_labeling, say_quarantined
 
     job = LabelingJob(
         models=tuple(str(folder) for folder in (model, *(also or ()))),
@@ -71,13 +72,19 @@ def label(
         held_out=tuple(map(str, held_out or ())),
         threads=threads,
     )
+    if near >= 0 and not held_out:
+        raise NsfastError(f"--near is {near}, but nothing is held out; give --held-out, or leave --near out")
+    job.check()
+    pictures, known = job.held_out_pictures(), (out / "manifest.json").is_file()
     labels = run_labeling(job, processes, engine)
-    print(f"{len(labels):,} labels of {labels.manifest['pictures']:,} pictures: {out}")
-    leaks = find_leaks(labels, job.held_out_pictures(), near)
-    if job.held_out:
+    said = "was finished already: " if known else ""
+    print(f"{said}{len(labels):,} labels of {labels.manifest['pictures']:,} pictures: {out}")
+    say_quarantined(labels)
+    leaks = find_leaks(labels, pictures, near)
+    if leaks:
         print(f"{leaks:,} of them are held out, too; nsfast balance leaves them out: {out / 'leaked.csv'}")
-    if labels.quarantined:
-        print(f"{len(labels.quarantined):,} could not be looked at; see {out / 'quarantined.csv'}")
+    elif held_out:
+        print("none of them is held out")
 
 
 @app.command()
@@ -113,11 +120,12 @@ def balance(
     ] = None,
     floor: Annotated[int, typer.Option(help="A class keeps so many, whatever the threshold.")] = 0,
     max_copies: Annotated[
-        int, typer.Option(help="How often a picture stands there at most; 0 for no limit.")
+        int, typer.Option(help="How often a picture is seen at most, itself included; 0 for no limit.")
     ] = 0,
     empty: Annotated[str, typer.Option(help="A class without a picture: warn or error.")] = "warn",
     temperature: Annotated[
-        float, typer.Option(help="Of the confidence: 1 as stored, above 1 less sure.")
+        float,
+        typer.Option(help="Of the confidence: 1 as stored, above 1 less sure; fit_temperature finds it."),
     ] = 1.0,
     decisions: Annotated[Path | None, typer.Option(help="The explorer's decisions, a .jsonl.")] = None,
     duplicates: Annotated[
@@ -131,7 +139,7 @@ def balance(
     found = read_labels(labels)
     how = Balancing(
         threshold=threshold,
-        per_class=int(per_class) if per_class.isdecimal() else per_class,
+        per_class=int(per_class) if per_class.lstrip("-").isdecimal() else per_class,
         method=method,
         seed=seed,
         thresholds=_thresholds(class_threshold or ()),
@@ -144,15 +152,16 @@ def balance(
     table([{name: str(value) for name, value in row.items()} for row in balanced.rows[:20]])
     if len(balanced.rows) > 20:
         print(f"... {len(balanced.rows):,} classes in all: {out / 'balance.csv'}")
-    print(balanced.why)
+    kept, seen = (sum(row[name] for row in balanced.rows) for name in ("kept", "seen"))
+    print(f"{kept:,} pictures, {seen:,} with copies: {out / 'selection.parquet'}")
 
 
 def _thresholds(given: list[str] | tuple) -> dict[str, float]:
-    from nsfast.errors import NsfastError
-
     found = {}
     for text in given:
         name, equals, value = text.rpartition("=")
+        if name in found:
+            raise NsfastError(f"--class-threshold gives {name!r} twice; give it once")
         try:
             found[name] = float(value)
         except ValueError:

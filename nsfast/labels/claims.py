@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nsfast.errors import NsfastError, within
 
@@ -28,14 +29,23 @@ class Claims:
     Args:
         folder: where they lie; it is made.
         work: what is done there; a living process that does something else there is an error.
+        about: the same as plain data by name, from which that error says what differs.
         stale: seconds after which another machine's claim is taken over if it is not touched.
         unreadable: the same for one that says nothing, because its process died between two lines of code.
     """
 
-    def __init__(self, folder: str | Path, work: str, stale: float = STALE, unreadable: float = 5.0):
+    def __init__(
+        self,
+        folder: str | Path,
+        work: str,
+        about: Mapping[str, Any] | None = None,
+        stale: float = STALE,
+        unreadable: float = 5.0,
+    ):
         self.folder, self.work, self.stale, self.unreadable = Path(folder), work, stale, unreadable
         self._me = {"host": socket.gethostname(), "machine": _machine(), "process": os.getpid()}
-        self._me |= {"started": _started(os.getpid()), "work": work, "token": secrets.token_hex(8)}
+        self._me |= {"started": _started(os.getpid()), "work": work, "about": dict(about or {})}
+        self._me |= {"token": secrets.token_hex(8)}
         self._text, self._held, self._ended = json.dumps(self._me), set(), threading.Event()
 
     def __enter__(self) -> Claims:
@@ -118,15 +128,15 @@ class Claims:
             claim = json.loads(text)
             same = all(claim[key] == self._me[key] for key in ("host", "machine"))
             gone = same and not _lives(claim["process"], claim["started"])
-            work = claim["work"]
+            work, about = claim["work"], dict(claim.get("about", {}))
         except (ValueError, KeyError, TypeError):
             return self._age(path) > self.unreadable
         if gone or (not same and self._age(path) > self.stale):
             return True
         if work != self.work:
             raise NsfastError(
-                f"another labeling is at work in {self.folder} (process {claim['process']} of {claim['host']}); wait "
-                "for its end, or give another folder"
+                f"another labeling is at work in {self.folder} (process {claim['process']} of {claim['host']})"
+                f"{_difference(json.loads(self._text)['about'], about)}; wait for its end, or give another folder"
             )
         return False
 
@@ -193,6 +203,15 @@ def place_among_processes(
             step = int(environment.get("SLURM_ARRAY_TASK_STEP", 1))
         return (int(place) - first) // step % int(count), int(count)
     return 0, 1
+
+
+def _difference(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """The first thing in which other work differs, "" where that is not known."""
+    for name in {**mine, **theirs}:
+        here, there = (f"{about.get(name)}"[:40] for about in (mine, theirs))
+        if mine.get(name) != theirs.get(name):
+            return f": its {name} is {there} instead of {here}"
+    return ""
 
 
 def _read(path: Path) -> str | None:

@@ -24,7 +24,7 @@ from nsfast.labels.predict import ahead, evaluating
 from nsfast.labels.shards import Rows, rows_of
 from nsfast.labels.table import LabelTable
 from nsfast.labels.teachers import Batch, Reader, Teachers, preprocessing_of
-from nsfast.labels.unfinished import UnfinishedTable
+from nsfast.labels.unfinished import PATIENCE, UnfinishedTable
 from nsfast.progress import Progress
 from nsfast.training.targets import Distributions
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from nsfast.images.index import PictureIndex
 
 __all__ = ["label", "preprocessing_of"]
-
-PATIENCE = 0.2
-"""Seconds between two looks at whether the others are done."""
 
 
 def label(
@@ -83,7 +80,7 @@ def label(
     within("the number of pictures", len(pictures), 1)
     rank, processes = place_among_processes(rank, processes)
     table = UnfinishedTable(folder, origin, len(pictures), shard, contents)
-    if (whole := table.finished(replace)) is not None:
+    if (whole := table.finished(pictures, replace)) is not None:
         return whole
     teachers = Teachers(models, pictures, len(origin.classes), batch, compile, flip)
     reader = Reader(pictures, teachers, shard, workers, contents)
@@ -93,7 +90,7 @@ def label(
         table.look()
         report = _Report(table)
         while True:
-            if len(table.done) == table.shards and (whole := table.finish()) is not None:
+            if len(table.done) == table.shards and (whole := table.finish(pictures)) is not None:
                 report(now=True)
                 return whole
             free = table.unclaimed(first=rank * table.shards // processes)

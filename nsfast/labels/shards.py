@@ -3,10 +3,11 @@
 Schema, version 2; rows lie in the order of `id`:
 
 - `id` int64: the picture's row in `files.parquet` of the same folder.
-- `class` uint16: the likeliest class, as an index into the class names.
+- `class` uint16: the likeliest class after rounding to float16, as an index into the class names; of equals the lowest.
 - `confidence` float16: its probability.
 - `top_classes` fixed_size_list<uint16>[k] and `top_probabilities` fixed_size_list<float16>[k]: the likeliest k classes
-  in falling order; or `probabilities` fixed_size_list<float16>[classes]: all of them in the order of the names.
+  in falling order, equals in rising order of the class; or `probabilities` fixed_size_list<float16>[classes]: all of
+  them in the order of the names.
 
 The file's metadata holds `nsfast.schema` and `nsfast.origin` (JSON: teacher, round, classes, preprocessing, pictures).
 """
@@ -54,7 +55,8 @@ class Rows:
 def rows_of(ids: np.ndarray, probabilities: torch.Tensor, top: int = 0) -> Rows:
     """Return what is kept of distributions; the likeliest classes are found on their device.
 
-    The class is the likeliest before rounding; of equals the one with the lower number where every class is kept.
+    The class is the likeliest after rounding to float16, of equals the one with the lower number, so that it is the
+    argmax of what is kept. The likeliest few are in this order, too.
 
     Args:
         ids: (n,) int64.
@@ -65,14 +67,20 @@ def rows_of(ids: np.ndarray, probabilities: torch.Tensor, top: int = 0) -> Rows:
 
     from nsfast.training.targets import Distributions
 
-    classes = probabilities.shape[1]
+    classes, half = probabilities.shape[1], probabilities.half()
     if top:
-        values, places = probabilities.topk(top, dim=1)
-        kept, places = values.half().cpu().numpy(), places.to(torch.int32).cpu().numpy().astype(np.uint16)
+        # one integer in the order of both: above the bits of the float16, below the class, counted down
+        down = torch.arange(65535, 65535 - classes, -1, dtype=torch.int32, device=half.device)
+        both = half.view(torch.int16).int().bitwise_and_(0x7FFF).bitwise_left_shift_(16).bitwise_or_(down)
+        both = both.topk(top, dim=1).values.cpu().numpy()
+        kept, places = (
+            (both >> 16).astype(np.int16).view(np.float16),
+            (65535 - (both & 65535)).astype(np.uint16),
+        )
         return Rows(ids, places[:, 0].copy(), kept[:, 0].copy(), Distributions(kept, classes, places))
-    largest = probabilities.argmax(1)
-    confidence = probabilities.gather(1, largest[:, None])[:, 0].half().cpu().numpy()
-    kept = Distributions(probabilities.half().cpu().numpy(), classes)
+    largest = half.argmax(1)
+    confidence = half.gather(1, largest[:, None])[:, 0].cpu().numpy()
+    kept = Distributions(half.cpu().numpy(), classes)
     return Rows(ids, largest.cpu().numpy().astype(np.uint16), confidence, kept)
 
 

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nsfast.errors import NsfastError
-from nsfast.files import checksum, fingerprint, read_json, write_csv, write_json
+from nsfast.files import checksum, read_json, write_csv, write_json
 from nsfast.images.index import write_names
 from nsfast.labels.histogram import Histogram
 from nsfast.labels.origin import Origin
+from nsfast.labels.pictures import names_of
 from nsfast.labels.shards import (
     SCHEMA_VERSION,
     damaged,
@@ -33,6 +34,12 @@ from nsfast.labels.shards import (
 
 if TYPE_CHECKING:
     from nsfast.training.targets import Distributions
+
+CHECKED = ("files.parquet", "histogram.parquet")
+"""Files that the manifest vouches for with a checksum."""
+
+MADE_OF_TABLE = ("held_out.parquet", "leaked.csv", "duplicates.csv")
+"""Files that may be made when a table is finished, and say nothing of another one."""
 
 
 class LabelTable:
@@ -124,9 +131,17 @@ class LabelTable:
         Raises:
             NsfastError: a shard is damaged or gone; names it.
         """
+        for _, batch in self._batches(columns, rows):
+            yield batch
+
+    def _batches(
+        self, columns: Sequence[str], rows: int = 1 << 20
+    ) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
+        """The same, with the shard that each part is of."""
         schema = schema_of(self.origin)
         for note in self._shards:
-            yield from read_batches(self.folder / note["file"], columns, rows, note["rows"], schema)
+            path = self.folder / note["file"]
+            yield from ((path, batch) for batch in read_batches(path, columns, rows, note["rows"], schema))
 
     def require(self, expected: Origin, ignore: tuple[str, ...] = ()) -> None:
         """Raise `NsfastError` when the labels are not what is expected; one line says which differs."""
@@ -189,6 +204,9 @@ def finish_table(folder: str | Path, origin: Origin, pictures: int, shards: int)
     """Write histogram, `quarantined.csv` and manifest when every shard is there; return None while one is missing.
 
     Whoever finishes last may do it, and it does no harm if two do: they write the same bytes.
+
+    Raises:
+        NsfastError: a shard is damaged, or a confidence in it is none; names it.
     """
     folder = Path(folder)
     notes = [read_note(folder / shard_name(number), origin) for number in range(shards)]
@@ -197,8 +215,11 @@ def finish_table(folder: str | Path, origin: Origin, pictures: int, shards: int)
     manifest: dict[str, Any] = {"schema": SCHEMA_VERSION, "origin": origin.to_dict(), "pictures": pictures}
     manifest |= {"rows": sum(note["rows"] for note in notes), "shards": notes}
     table, histogram = LabelTable(folder, manifest), Histogram(len(origin.classes))
-    for batch in table.batches(("class", "confidence")):
-        histogram.add(batch["class"], batch["confidence"])
+    for path, batch in table._batches(("class", "confidence")):
+        try:
+            histogram.add(batch["class"], batch["confidence"])
+        except NsfastError as error:
+            raise damaged(path, str(error)) from None
     histogram.save(folder / "histogram.parquet")
     names = names_of(folder, [i for i, _ in table.quarantined])
     rows = [
@@ -206,24 +227,10 @@ def finish_table(folder: str | Path, origin: Origin, pictures: int, shards: int)
         for (i, why), name in zip(table.quarantined, names, strict=True)
     ]
     write_csv(folder / "quarantined.csv", rows, ["id", "name", "reason"])
-    others = ("files.parquet", "histogram.parquet")
-    manifest["files"] = {name: checksum(folder / name) for name in others if (folder / name).is_file()}
+    files = [name for name in CHECKED if (folder / name).is_file()]
+    manifest["files"] = {name: checksum(folder / name) for name in files}
     write_json(folder / "manifest.json", manifest)
     return read_labels(folder)
-
-
-def names_of(folder: Path, ids: list[int]) -> list[str]:
-    """Return the names of a few pictures, by their ids; "" where it is not known."""
-    if not ids or not (folder / "files.parquet").is_file():
-        return [""] * len(ids)
-    import pyarrow.compute as pc
-
-    found: dict[int, str] = {}
-    with pq.ParquetFile(folder / "files.parquet") as file:
-        for batch in file.iter_batches(columns=["id", "name"]):
-            some = batch.filter(pc.is_in(batch["id"], pa.array(ids, pa.int64())))
-            found |= zip(some["id"].to_pylist(), some["name"].to_pylist(), strict=True)
-    return [found.get(i, "") for i in ids]
 
 
 def write_labels(
@@ -267,8 +274,12 @@ def write_labels(
     for rows in parts:
         _require_distributions(ids[rows], np.asarray(probabilities[rows], np.float32))
     (folder / "manifest.json").unlink(missing_ok=True)
-    for old in (*folder.glob("part-*"), *folder.glob("contents-*")):
-        old.unlink()
+    for old in (
+        *folder.glob("part-*"),
+        *folder.glob("contents-*"),
+        *(folder / name for name in MADE_OF_TABLE),
+    ):
+        old.unlink(missing_ok=True)
     write_names(folder, (str(i) for i in range(pictures)) if names is None else names)
     for number, rows in enumerate(parts):
         some = torch.from_numpy(np.asarray(probabilities[rows], np.float32))
@@ -286,8 +297,3 @@ def _require_distributions(ids: np.ndarray, probabilities: np.ndarray) -> None:
             f"the probabilities of picture {ids[wrong[0]]} are no distribution: from {row.min():g} to {row.max():g}, "
             f"with a sum of {row.sum():g}; give the softmax of the logits"
         )
-
-
-def pictures_fingerprint(names: Sequence[str], contents: str = "") -> str:
-    """Return what stands for the pictures in an `Origin`: their names and, if given, a checksum of their contents."""
-    return fingerprint({"names": [str(name) for name in names], "contents": contents})

@@ -20,6 +20,9 @@ from nsfast.models.network import pictures_at_once
 if TYPE_CHECKING:
     from nsfast.images.index import PictureIndex
 
+DECODING = 1
+"""How files become pixels; raise it when the same file comes to have others, so that no table mixes the two."""
+
 
 def preprocessing_of(
     models: nn.Module | Sequence[nn.Module], pictures: Split | PictureIndex, flip: bool = False
@@ -28,7 +31,7 @@ def preprocessing_of(
 
     Returns:
         pixels (height and width), channels, mean and std (by channel, on a 0..1 scale; empty where the network does not
-        say), crop (the share of the short side that is seen), interpolation, precision, flip.
+        say), crop (the share of the short side that is seen), interpolation, precision, decoding (`DECODING`), flip.
     """
     models = [models] if isinstance(models, nn.Module) else list(models)
     each = [_preprocessing(model, part_of(pictures, 0, 1)[0]) for model in models]
@@ -36,7 +39,7 @@ def preprocessing_of(
     found = {
         name: values if any(v != values[0] for v in values) else values[0] for name, values in found.items()
     }
-    return {**found, "flip": flip}
+    return {**found, "decoding": DECODING, "flip": flip}
 
 
 def _preprocessing(model: nn.Module, pixels: np.ndarray | PictureFiles) -> dict[str, Any]:

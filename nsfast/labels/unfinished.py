@@ -9,31 +9,31 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nsfast.errors import NsfastError
-from nsfast.files import atomic, fingerprint, read_json
-from nsfast.images import Split
-from nsfast.images.index import names_stand, write_names
+from nsfast.files import fingerprint
 from nsfast.labels.claims import Claims
 from nsfast.labels.contents import contents_name, write_contents
+from nsfast.labels.identity import begun_by_another, description, difference
+from nsfast.labels.leftovers import pieces, remove_temporary
 from nsfast.labels.origin import Origin
-from nsfast.labels.shards import SCHEMA_VERSION, Rows, note_of, read_note, shard_name, write_shard
-from nsfast.labels.table import LabelTable, finish_table, read_labels
+from nsfast.labels.pictures import FILES, files_stand, same_pictures, unchanged, write_files
+from nsfast.labels.shards import Rows, note_of, read_note, shard_name, write_shard
+from nsfast.labels.table import CHECKED, MADE_OF_TABLE, LabelTable, finish_table, read_labels
+
+if TYPE_CHECKING:
+    from nsfast.images import Split
+    from nsfast.images.index import PictureIndex
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PIECE = re.compile(r"\.?(?:part|contents)-(\d{5,})\.(?:parquet|json|claim)(?:\.\w+\.tmp)?")
-OF_TABLE = re.compile(
-    r"\.(?:files\.parquet|histogram\.parquet|quarantined\.csv|manifest\.json|table\.claim)\.\w+\.tmp"
-)
 PATIENCE = 0.2
 """Seconds between two looks at what another process does."""
 
@@ -54,7 +54,7 @@ class UnfinishedTable:
         self.shard, self.contents, self.shards = shard, contents, -(-pictures // shard)
         self.done: set[int] = set()
         work = {"origin": origin.fingerprint, "pictures": pictures, "shard": shard}
-        self.claims = Claims(folder, fingerprint(work))
+        self.claims = Claims(folder, fingerprint(work), description(origin, pictures, shard))
 
     def rows(self, number: int) -> range:
         """Return the pictures of a shard."""
@@ -65,25 +65,35 @@ class UnfinishedTable:
         """How many pictures lie in shards that are known to be done."""
         return sum(len(self.rows(number)) for number in tuple(self.done))
 
-    def finished(self, replace: bool = False) -> LabelTable | None:
+    def finished(
+        self, pictures: Split | PictureIndex | None = None, replace: bool = False
+    ) -> LabelTable | None:
         """Return the table if all of it is there already.
+
+        Args:
+            pictures: of which it must be; None where that is known.
+            replace: whether another table is none, since it will be made anew.
 
         Raises:
             NsfastError: the folder holds a finished table that is another one, and `replace` is False.
         """
-        path = self.folder / "manifest.json"
-        if not path.is_file():
+        if (table := self._labeled(pictures, replace)) is None:
             return None
-        try:
-            differs = self._difference(read_json(path))
-        except (NsfastError, OSError, KeyError, TypeError):  # damaged, or gone just now
+        kept = table.manifest["files"]
+        if not all(unchanged(self.folder / name, kept.get(name, "")) for name in CHECKED):
             return None
-        if differs:
-            if replace:
-                return None
+        self.claims.remove_dead("table")  # of one who died between the manifest and this
+        return table
+
+    def _labeled(self, pictures: Split | PictureIndex | None, replace: bool) -> LabelTable | None:
+        """The same, though its histogram and the list of its pictures may be gone or damaged."""
+        differs = difference(self.folder, self.origin, self.pictures, pictures)
+        if differs and not replace:
             raise NsfastError(
                 f"{self.folder} holds a finished label table that is another: {differs}; give another folder"
             )
+        if differs != "":
+            return None
         try:
             table = read_labels(self.folder)
         except NsfastError:  # a shard is gone or cut short: only that one is made again
@@ -91,40 +101,43 @@ class UnfinishedTable:
         names = [note["file"].replace("part-", "contents-") for note in table.manifest["shards"]]
         if self.contents and not all((self.folder / name).is_file() for name in names):
             return None
-        self.claims.remove_dead("table")  # of one who died between the manifest and this
         return table
 
-    def _difference(self, manifest: dict[str, Any]) -> str:
-        """In which a table differs from this one, "" for none."""
-        if manifest["schema"] != SCHEMA_VERSION:
-            return f"its schema is {manifest['schema']} instead of {SCHEMA_VERSION}"
-        differs, pictures = self.origin.difference(Origin.from_dict(manifest["origin"])), manifest["pictures"]
-        if not differs and pictures != self.pictures:
-            differs = f"it is of {pictures:,} pictures instead of {self.pictures:,}"
-        return differs
-
-    def prepare(self, pictures, replace: bool = False) -> LabelTable | None:
+    def prepare(self, pictures: Split | PictureIndex, replace: bool = False) -> LabelTable | None:
         """Make the folder ready: `files.parquet` is there, and nothing of another table is in the way.
 
         Args:
-            pictures: a `Split`, or what has a `files.parquet` of its own at `files_path`.
-            replace: make a finished table of another origin anew.
+            pictures: of which the table is.
+            replace: make a finished table of another origin, or of other pictures, anew.
 
         Returns:
             The table, if all of it is there already.
+
+        Raises:
+            NsfastError: the folder holds another table, finished or not, and `replace` is False.
         """
-        while (table := self.finished(replace)) is None:
+        while (table := self.finished(pictures, replace)) is None:
+            differs = "" if replace or self._has_manifest else begun_by_another(self.folder, self.origin)
+            if differs:
+                raise NsfastError(
+                    f"{self.folder} holds an unfinished label table that is another: {differs}; delete it, or give "
+                    "another folder"
+                )
             if self._prepared(pictures):
                 return None
             if not self.claims.take("table"):
                 time.sleep(PATIENCE)
                 continue
             try:
-                if self.finished(replace) is None:
+                if self.finished(pictures, replace) is None and not self._mended(pictures):
                     self._prepare(pictures)
             finally:
                 self.claims.release("table")
         return table
+
+    @property
+    def _has_manifest(self) -> bool:
+        return (self.folder / "manifest.json").is_file()
 
     def look(self) -> None:
         """See which shards have been done meanwhile, by whomever."""
@@ -188,7 +201,7 @@ class UnfinishedTable:
         finally:
             self.claims.release(_claim(number))
 
-    def finish(self) -> LabelTable | None:
+    def finish(self, pictures: Split | PictureIndex) -> LabelTable | None:
         """Write the manifest, or wait for the one who does; return the table, or None if a shard is to be made again.
 
         That is so when a process that was wrongly taken for dead, or saw an old state of a network drive, has begun one
@@ -199,24 +212,26 @@ class UnfinishedTable:
                 time.sleep(PATIENCE)
                 continue
             try:
-                if self.finished(replace=True) is None and not self._finish():
+                if self.finished(replace=True) is None and not self._finish(pictures):
                     return None
             finally:
                 self.claims.release("table")
         return table
 
-    def _finish(self) -> bool:
+    def _finish(self, pictures: Split | PictureIndex) -> bool:
         """Take away what the dead left, and write the manifest; return False if a shard is not done."""
         self.done.clear()
         self.look()
         if len(self.done) < self.shards:
             return False
-        for _, path in self._pieces():
+        for _, path in pieces(self.folder):
             if path.suffix == ".claim":
                 self.claims.remove(path.stem)
             elif path.suffix == ".tmp":
                 path.unlink(missing_ok=True)
-        self._remove_temporary()
+        remove_temporary(self.folder)
+        if not (self.folder / FILES).is_file():
+            write_files(self.folder, pictures)
         return finish_table(self.folder, self.origin, self.pictures, self.shards) is not None
 
     @contextmanager
@@ -238,51 +253,40 @@ class UnfinishedTable:
                 f"{self.shards} shards are done; make room and run it again to go on"
             ) from None
 
-    def _prepared(self, pictures) -> bool:
+    def _prepared(self, pictures: Split | PictureIndex) -> bool:
         """Whether the folder holds no manifest, nothing of a larger table, and the right `files.parquet`."""
-        if (self.folder / "manifest.json").is_file() or any(n >= self.shards for n, _ in self._pieces()):
+        if self._has_manifest or any(n >= self.shards for n, _ in pieces(self.folder)):
             return False
-        if isinstance(pictures, Split):
-            return names_stand(self.folder, pictures.ids)
-        return _same_file(Path(pictures.files_path), self.folder / "files.parquet")
+        return files_stand(self.folder, pictures)
 
-    def _prepare(self, pictures) -> None:
+    def _mended(self, pictures: Split | PictureIndex) -> bool:
+        """Make what is missing of a table all of whose shards are there; return whether that is so."""
+        if (table := self._labeled(pictures, replace=True)) is None:
+            return False
+        write_files(self.folder, pictures, table.manifest["files"].get(FILES, ""))
+        shards = len(table.manifest["shards"])
+        return finish_table(self.folder, table.origin, self.pictures, shards) is not None
+
+    def _prepare(self, pictures: Split | PictureIndex) -> None:
         """What `_prepared` asks for; the claim on the table is this process's."""
+        differs = difference(self.folder, self.origin, self.pictures, pictures)
+        if differs != "":
+            for name in MADE_OF_TABLE:
+                (self.folder / name).unlink(missing_ok=True)
+        if differs or (differs is None and not same_pictures(self.folder, pictures)):  # nor are the shards
+            for _, path in pieces(self.folder):
+                if path.suffix == ".json":
+                    path.unlink(missing_ok=True)
         (self.folder / "manifest.json").unlink(missing_ok=True)
-        for number, path in self._pieces():
+        for number, path in pieces(self.folder):
             if number >= self.shards and path.suffix == ".claim":
                 self.claims.remove(path.stem)
-        for number, path in self._pieces():
+        for number, path in pieces(self.folder):
             if number >= self.shards:
                 path.unlink(missing_ok=True)
-        self._remove_temporary()
-        if isinstance(pictures, Split):
-            if not names_stand(self.folder, pictures.ids):
-                write_names(self.folder, pictures.ids)
-        elif not _same_file(Path(pictures.files_path), self.folder / "files.parquet"):
-            with atomic(self.folder / "files.parquet") as temporary:
-                shutil.copy2(pictures.files_path, temporary)
-
-    def _pieces(self) -> list[tuple[int, Path]]:
-        """Shards and all that belongs to one, by number: notes, content codes, claims, temporary files."""
-        found = ((PIECE.fullmatch(name), name) for name in os.listdir(self.folder))
-        return [(int(match[1]), self.folder / name) for match, name in found if match]
-
-    def _remove_temporary(self) -> None:
-        """Remove what a process that died was writing of the table; the claim on it is this process's."""
-        for name in os.listdir(self.folder):
-            if OF_TABLE.fullmatch(name):
-                (self.folder / name).unlink(missing_ok=True)
+        remove_temporary(self.folder)
+        write_files(self.folder, pictures)
 
 
 def _claim(number: int) -> str:
     return Path(shard_name(number)).stem
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    """Whether two paths are of one file, or of one and its copy, which has its length and time."""
-    try:
-        a, b = one.stat(), other.stat()
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(a, b) or (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsfast.errors import NsfastError, choice, within
-from nsfast.files import write_json
+from nsfast.files import read_csv, write_json
 from nsfast.pipeline.profile import ENGINES
 
 if TYPE_CHECKING:
@@ -121,8 +121,15 @@ class LabelingJob:
                         f"the {what} of {folder} are not those of {self.models[0]}; teachers that label together "
                         "must know the same"
                     )
-        if self.source and not Path(self.source).exists():
-            raise NsfastError(f"no pictures: {self.source} does not exist")
+        for source in (self.source, *self.held_out):
+            if source and not Path(source).exists():
+                raise NsfastError(f"no pictures: {source} does not exist")
+        if Path(self.folder).exists() and not Path(self.folder).is_dir():
+            raise NsfastError(f"{self.folder} is a file; give a folder for the label table")
+        if len(set(self.models)) < len(self.models):
+            raise NsfastError(
+                f"{self.models[-1]} is to be averaged with itself; give other models with --also"
+            )
 
     def label_validation(self, validation: Split, folder: str | Path, contents: str) -> LabelTable:
         """Label the validation pictures in the same way, to tell how far the labels of others may be trusted.
@@ -252,6 +259,19 @@ def _others(job: LabelingJob, processes: int) -> Iterator[None]:
                     )
                 process.stdin.close()  # a process ends when its standard input does
                 process.wait()
+
+
+def say_quarantined(labels: LabelTable) -> None:
+    """Print how many pictures have no label and why the first has none, and which tars were cut short."""
+    rows = read_csv(labels.folder / "quarantined.csv", ("name", "reason")) if labels.quarantined else []
+    if rows:
+        where = labels.folder / "quarantined.csv"
+        print(
+            f"{len(rows):,} have none, for they cannot be looked at ({rows[0]['name']}: {rows[0]['reason']}): {where}"
+        )
+    for row in rows:
+        if row["name"].endswith(".tar"):
+            print(f"warning: {row['name']} is damaged, and what comes after is missing: {row['reason']}")
 
 
 def find_leaks(labels: LabelTable, held_out: dict[str, Split], near: int = -1) -> int:

@@ -135,6 +135,10 @@ def typed(group: str, parameter: Parameter, value: Any) -> Any:
 
     if parameter.type == "float" and isinstance(value, str):
         value = _number(value)
+    if parameter.type.startswith("dict[str") and isinstance(value, dict):
+        value = {
+            key if isinstance(key, bool) else str(key): found for key, found in value.items()
+        }  # a class may be 4
     try:
         return _adapter(parameter.type).validate_python(value, strict=True)
     except ValidationError:

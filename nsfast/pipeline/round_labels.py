@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from nsfast.pipeline.stages import Records, Stage
 if TYPE_CHECKING:
     from nsfast.explore.core import ThresholdPreview
     from nsfast.labels import Balanced, Balancing, LabelTable
+    from nsfast.pipeline.balancing import DecidedPictures
     from nsfast.pipeline.labeling import LabelingJob
     from nsfast.pipeline.profile import Profile
 
@@ -76,7 +78,7 @@ class RoundLabels:
 
         Those that are validated or tested on, too, are listed in `labels/leaked.csv`.
         """
-        from nsfast.pipeline.labeling import find_leaks, run_labeling
+        from nsfast.pipeline.labeling import find_leaks, run_labeling, say_quarantined
 
         labels = run_labeling(job, self.stage.parameters["num_processes"], self.stage.parameters["engine"])
         contents = fingerprint(Records(self.run).contents(("images/validation.*",)))
@@ -86,8 +88,7 @@ class RoundLabels:
         about = {"teacher": labels.origin.teacher, "round": self.stage.round, "version": nsfast.__version__}
         about |= {"labels": len(labels), "quarantined": len(labels.quarantined), "leaked": leaks}
         write_json(self.folder / "labeling.json", about)
-        if labels.quarantined:
-            print(f"{len(labels.quarantined):,} could not be looked at: {labels.folder / 'quarantined.csv'}")
+        say_quarantined(labels)
         if leaks:
             where = labels.folder / "leaked.csv"
             print(f"{leaks:,} are validated or tested on, too, and will be left out: {where}")
@@ -108,8 +109,9 @@ class RoundLabels:
         from nsfast.labels.decided import Decided
         from nsfast.labels.histogram import Histogram
 
-        how = self.balancing()
-        decided, right = Decided(labels, how.temperature, **self._decisions(labels)), None
+        how, single, right = self.balancing, self.decided, None
+        overlays = {name: getattr(single, name) for name in ("relabeled", "accepted", "dropped")}
+        decided = Decided(labels, how.temperature, **overlays)
         if self.images.truth is not None:
             right = Histogram(len(labels.classes))
             for part in decided.parts():
@@ -117,6 +119,7 @@ class RoundLabels:
                 right.add_codes(part.classes[same], part.codes[same])
         return ThresholdPreview.of_histogram(decided.histogram(), labels.classes, how, right)
 
+    @cached_property
     def balancing(self) -> Balancing:
         """Return what the stage's parameters ask for, with the temperature that validation asks for."""
         from nsfast.pipeline.balancing import balancing_of
@@ -124,10 +127,14 @@ class RoundLabels:
         chosen = self.stage.parameters
         return balancing_of(chosen, self.temperature() if chosen["calibrate"] else 1.0)
 
-    def _decisions(self, labels: LabelTable) -> dict:
+    @cached_property
+    def decided(self) -> DecidedPictures:
+        """What is decided of single pictures."""
+        from nsfast.labels import read_labels
         from nsfast.pipeline.balancing import decisions_of
 
-        return decisions_of(labels, self.stage.parameters["decisions"], self.stage.parameters["duplicates"])
+        chosen = self.stage.parameters
+        return decisions_of(read_labels(self.folder / "labels"), chosen["decisions"], chosen["duplicates"])
 
     def select(self, labels: LabelTable) -> Balanced:
         """Filter and balance.
@@ -137,12 +144,8 @@ class RoundLabels:
         from nsfast.labels.quality import write_quality
         from nsfast.pipeline.balancing import balance_table
 
-        how = self.balancing()
-        balanced = balance_table(labels, self.folder, how, self._decisions(labels))
-        write_quality(self.folder / "quality.json", self.quality(labels, how))
-        print(balanced.why)
-        if balanced.empty:
-            print(f"warning: no pseudo-label of {some(balanced.empty)} is confident enough; none is seen")
+        balanced = balance_table(labels, self.folder, self.balancing, self.decided)
+        write_quality(self.folder / "quality.json", self.quality(labels, self.balancing))
         return balanced
 
     def quality(self, labels: LabelTable, how: Balancing) -> dict:
@@ -214,6 +217,10 @@ def job_of_run(run: str | Path, number: int) -> LabelingJob:
 
     run = Path(run).resolve()
     profile = read_run(run)
+    if not 1 <= number <= profile.rounds:
+        raise NsfastError(
+            f"{run} has {profile.rounds} round(s); give 1 to {profile.rounds} instead of {number}"
+        )
     stage = matching(stages_of(profile), f"round-{number}/labeling")[0]
     if not images_stand(run, profile):
         raise NsfastError(

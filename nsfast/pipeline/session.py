@@ -118,7 +118,7 @@ class Session:
         write_json(self.folder / "metrics.json", {**metrics, "validation_accuracy": float(right.mean())})
         return trained
 
-    @property
+    @cached_property
     def round_labels(self) -> RoundLabels:
         """The pseudo-labels of this stage's round."""
         from nsfast.pipeline.round_labels import RoundLabels

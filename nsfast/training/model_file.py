@@ -67,8 +67,12 @@ def save_model(
 def read_about(folder: str | Path) -> dict:
     """Return what `model.json` says; raise `NsfastError` where there is no model."""
     path = Path(folder) / "model.json"
+    if Path(folder).is_file():
+        raise NsfastError(f"{folder} is a file; give the folder that holds it and model.json")
     if not path.is_file():
-        raise NsfastError(f"no model in {folder} (model.json is missing); train it first")
+        below = [str(found.parent) for found in sorted(Path(folder).glob("*/model.json"))]
+        way_out = f"did you mean {' or '.join(below[:3])}?" if below else "train it first"
+        raise NsfastError(f"no model in {folder} (model.json is missing); {way_out}")
     about = read_json(path)
     if not isinstance(about, dict) or not NEEDED <= about.keys():
         raise NsfastError(f"{path} is damaged (no description of a model); delete it to have it trained anew")

@@ -29,13 +29,15 @@ def dense(top_classes: torch.Tensor, top_probabilities: torch.Tensor, classes: i
 
     Args:
         top_classes: (n, k) integers, each row without repetition.
-        top_probabilities: (n, k), in any precision; what they leave of 1 goes to the other classes in equal parts.
+        top_probabilities: (n, k), in any precision; what they leave of 1 goes to the other classes in equal parts, of
+            which none becomes as likely as the likeliest, although rounding may have made that one smaller.
         classes: how many there are, at least k.
     """
     kept = top_probabilities.float()
     total = kept.sum(1, keepdim=True)
     others = classes - kept.shape[1]
     rest = (1 - total).clamp_(min=0) / others if others else torch.zeros_like(total)
+    rest = rest.minimum(kept.amax(1, keepdim=True) * (1 - 2**-11))
     whole = rest.expand(-1, classes).clone()
     return whole.scatter_(1, top_classes.long(), kept)
 
@@ -112,7 +114,7 @@ class Distributions:
 
         Args:
             temperature: above 0; of logits divided by it: above 1 softer, below 1 surer.
-            hard: 1 for the likeliest class and 0 for the others.
+            hard: 1 for the likeliest class, of equals the one with the lower number, and 0 for the others.
         """
         if not temperature > 0:
             raise NsfastError(f"temperature is {temperature!r}; it must be above 0")

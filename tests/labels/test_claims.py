@@ -167,6 +167,32 @@ def test_a_living_process_that_does_something_else_here_is_an_error(tmp_path):
         assert one.take("a")
 
 
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ({"round": 1, "mean": [0.5]}, r"\(process \d+ of .*\): its mean is \[0.5\] instead of \[0.4\]; wait"),
+        ({"round": 1}, r"\): its mean is None instead of \[0.4\]; wait"),
+        ({"round": 1, "mean": [0.4], "flip": True}, r"\): its flip is True instead of None; wait"),
+        ({"round": 1, "mean": [0.4]}, r"\); wait"),
+        ({"round": "9" * 100}, rf"\): its round is {'9' * 40} instead of 1; wait"),
+    ],
+)
+def test_of_other_work_the_first_thing_that_differs_is_said(tmp_path, theirs, said):
+    with (
+        claims(tmp_path, "other", about=theirs) as other,
+        claims(tmp_path, about={"round": 1, "mean": (0.4,)}) as one,
+    ):
+        other.take("a")
+        with pytest.raises(NsfastError, match=said) as caught:
+            one.take("a")
+        assert "\n" not in str(caught.value)
+    forge(tmp_path, work="of an older version").write_text(
+        json.dumps({name: value for name, value in other._me.items() if name != "about"})
+    )
+    with claims(tmp_path, about={"round": 1}) as one, pytest.raises(NsfastError, match="another labeling"):
+        one.take("a")
+
+
 def test_where_nothing_can_be_written_is_said_at_once(tmp_path):
     (tmp_path / "file").touch()
     with (

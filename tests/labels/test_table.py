@@ -13,8 +13,9 @@ import torch
 from nsfast.errors import NsfastError
 from nsfast.files import checksum, read_csv, read_json, write_json
 from nsfast.labels.origin import Origin, class_number
+from nsfast.labels.pictures import names_of
 from nsfast.labels.shards import read_batches, read_note, rows_of, shard_name, write_shard
-from nsfast.labels.table import finish_table, names_of, read_labels, write_labels
+from nsfast.labels.table import MADE_OF_TABLE, finish_table, read_labels, write_labels
 
 CLASSES = ("ant", "bée", "c, d", "e", "f")
 ORIGIN = Origin(CLASSES, "abc", 2, {"pixels": 32, "crop": "whole"}, 0, "pictures")
@@ -70,6 +71,42 @@ def test_probabilities_are_rounded_to_the_nearest_float16(tmp_path, value):
     assert abs(kept - value) <= min(abs(below - value), abs(above - value))
 
 
+def slow_likeliest(probabilities, top):
+    """The likeliest classes after rounding, of equals the lower number first: one number after another."""
+    rows = np.asarray(probabilities).astype(np.float16).astype(float).tolist()
+    return [sorted(range(len(row)), key=lambda i: (-row[i], i))[: top or 1] for row in rows]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_the_class_is_the_likeliest_of_what_is_kept_and_of_equals_the_lower_number(tmp_path, kept):
+    close = np.array([[0.49999, 0.50001], [0.5, 0.5], [0.4, 0.6]], np.float32)
+    table = write_labels(tmp_path, close, Origin(("a", "b"), "t", top=kept))
+    assert table.predicted.tolist() == [0, 0, 1] and table.confidence.tolist() == [0.5, 0.5, np.float16(0.6)]
+    assert (table.vectors.dense(hard=True).argmax(1) == table.predicted).all()
+    if kept:
+        assert table.vectors.top_classes.tolist() == [[0, 1][:kept], [0, 1][:kept], [1, 0][:kept]]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 10, 40])
+def test_class_what_is_kept_and_hard_target_agree_however_near_the_likeliest_are(kept):
+    random = np.random.default_rng(0)
+    near = 1 + random.normal(0, [[1e-5]] * 500 + [[3e-4]] * 500, (1000, 40))
+    few = random.choice([0, 1, 2, 5], (1000, 40)) + (np.arange(40) == 7)
+    even = np.ones((1, 40))
+    for probabilities in (near, few, even):
+        probabilities = (probabilities / probabilities.sum(1, keepdims=True)).astype(np.float32)
+        rows = rows_of(np.arange(len(probabilities)), torch.from_numpy(probabilities), kept)
+        expected = slow_likeliest(probabilities, kept)
+        assert rows.predicted.tolist() == [row[0] for row in expected]
+        assert (rows.vectors.dense(hard=True).argmax(1) == rows.predicted).all()
+        assert (rows.vectors.dense().argmax(1) == rows.predicted).all()
+        half = probabilities.astype(np.float16)
+        assert (rows.confidence == half.max(1)).all()
+        if kept:
+            assert rows.vectors.top_classes.tolist() == expected
+            assert (rows.vectors.probabilities == np.take_along_axis(half, np.array(expected), 1)).all()
+
+
 def test_rounding_never_makes_a_distribution_surer_than_certain():
     random = np.random.default_rng(0)
     logits = random.normal(0, 20, (2000, 300))
@@ -118,7 +155,8 @@ def test_the_histogram_of_a_table_counts_every_label(folder):
 def test_equal_tables_are_equal_to_the_byte_and_replace_what_was_there(folder, tmp_path, top):
     again = tmp_path / "again"
     write_labels(again, distributions(100, 3, 1), Origin(("x", "y", "z"), "other"), shard=10)
-    (again / "contents-00000.parquet").write_bytes(b"of another table")
+    for name in ("contents-00000.parquet", *MADE_OF_TABLE):
+        (again / name).write_bytes(b"of another table")
     write_labels(again, distributions(), origin_of(top), names=NAMES, shard=20)
     assert files_of(again) == files_of(folder)
 
@@ -189,6 +227,20 @@ def test_shards_are_read_in_the_order_of_their_ids_whatever_they_are_called(tmp_
         write_shard(tmp_path / shard_name(number), ORIGIN, rows)
     table = finish_table(tmp_path, ORIGIN, 60, 3)
     assert table.ids.tolist() == list(range(60)) and (table.predicted == distributions().argmax(1)).all()
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "nan"), (1.5, "1.5"), (-0.25, "-0.25")])
+def test_a_confidence_that_is_none_is_an_error_that_names_its_shard(tmp_path, value, said):
+    for number in range(3):
+        rows = rows_of(np.arange(20 * number, 20 * number + 20), torch.from_numpy(distributions(20)))
+        rows.confidence[7] = value if number == 1 else 0.5
+        write_shard(tmp_path / shard_name(number), ORIGIN, rows)
+    path = tmp_path / shard_name(1)
+    with pytest.raises(
+        NsfastError, match=f"^{path} is damaged .a confidence is {said}; .*delete it"
+    ) as caught:
+        finish_table(tmp_path, ORIGIN, 60, 3)
+    assert "\n" not in str(caught.value) and not (tmp_path / "manifest.json").exists()
 
 
 def test_a_table_is_finished_when_its_last_shard_is_there(tmp_path, top):

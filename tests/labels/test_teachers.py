@@ -13,6 +13,7 @@ from nsfast.images.index import open_index, write_index
 from nsfast.labels import Origin, read_labels
 from nsfast.labels.contents import content_codes
 from nsfast.labels.label import preprocessing_of
+from nsfast.labels.teachers import DECODING
 
 
 def test_two_teachers_and_mirror_images_are_averaged_in_float32(labeling, teacher, tiny, tmp_path):
@@ -142,6 +143,7 @@ def test_what_one_of_two_teachers_cannot_see_at_its_resolution_has_no_row(
 
 def test_preprocessing_is_what_the_network_sees(labeling, teacher, tiny, tmp_path, folder):
     own = {"pixels": 8, "channels": 1, "mean": [0.4], "std": [0.2], "crop": "whole", "interpolation": "none"}
+    own["decoding"] = DECODING
     assert preprocessing_of(teacher, tiny.unlabeled) == {**own, "precision": "float32", "flip": False}
     teacher.pixels, teacher.autocast = 12, torch.bfloat16
     other = {**own, "pixels": 12, "interpolation": "bicubic", "precision": "bfloat16", "flip": True}
@@ -158,6 +160,17 @@ def test_preprocessing_is_what_the_network_sees(labeling, teacher, tiny, tmp_pat
     assert (
         preprocessing_of(large, index)["crop"] == "whole" and preprocessing_of(larger, index)["pixels"] == 224
     )
+
+
+def test_a_table_of_pictures_that_were_decoded_otherwise_is_another(
+    labeling, teacher, tiny, tmp_path, monkeypatch
+):
+    before = Origin(tiny.classes, "abc", preprocessing=preprocessing_of(teacher, tiny.unlabeled))
+    labeling.run(teacher, tiny, tmp_path, before)
+    monkeypatch.setattr("nsfast.labels.teachers.DECODING", DECODING + 1)
+    after = Origin(tiny.classes, "abc", preprocessing=preprocessing_of(teacher, tiny.unlabeled))
+    with pytest.raises(NsfastError, match=f"decoding is {DECODING} instead of {DECODING + 1}; give another"):
+        labeling.run(teacher, tiny, tmp_path, after)
 
 
 def test_a_teacher_of_other_classes_is_an_error(labeling, teacher, tiny, tmp_path):

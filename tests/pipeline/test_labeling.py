@@ -155,6 +155,17 @@ def test_another_teacher_does_not_label_into_a_finished_table(place, tmp_path):
     assert bytes_of(tmp_path / "out") == before
 
 
+def test_another_teacher_does_not_go_on_with_a_table_that_was_begun(place, tmp_path):
+    job(place, tmp_path / "out").label()
+    (tmp_path / "out" / "manifest.json").unlink()
+    (tmp_path / "out" / "part-00003.json").unlink()
+    before = bytes_of(tmp_path / "out")
+    with pytest.raises(NsfastError, match="unfinished label table that is another: teacher is .*; delete it"):
+        job(place, tmp_path / "out", models=(str(place / "other"),)).label()
+    assert bytes_of(tmp_path / "out") == before
+    assert len(job(place, tmp_path / "out").label()) == N
+
+
 def test_other_pictures_do_not_go_into_a_table_that_was_begun(place, tmp_path):
     job(place, tmp_path / "out", "pictures").label()
     for source in ("pictures.npy", "pictures.tar"):
@@ -210,8 +221,8 @@ def test_duplicates_go_where_that_is_asked_for_and_their_list_must_be_there(plac
     with pytest.raises(NsfastError, match="no .*duplicates.csv, so no picture is known to be there twice"):
         decisions_of(labels, duplicates=False)
     find_leaks(labels, {})
-    assert decisions_of(labels, duplicates=False)["dropped"].tolist() == [N, N + 1, N + 2]
-    assert not len(decisions_of(labels)["dropped"])
+    assert decisions_of(labels, duplicates=False).dropped.tolist() == [N, N + 1, N + 2]
+    assert not len(decisions_of(labels).dropped)
 
 
 def test_commands_label_and_balance_and_leave_what_training_reads(place, tmp_path):

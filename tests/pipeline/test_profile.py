@@ -186,6 +186,12 @@ def test_comments_outputs_and_prose_do_not_change_the_code_but_code_does(copied_
     assert edit(copied_notebooks, "stage.select(labels)", "stage.select(labels[:5])") != before
 
 
+def test_every_parameter_says_what_it_is():
+    for stage in NOTEBOOKS:
+        for name, parameter in declared_parameters(stage).items():
+            assert parameter.help, (stage, name)
+
+
 def test_notebooks_are_stripped_and_declare_where_they_work():
     for stage in NOTEBOOKS:
         text = notebook_path(stage).read_text(encoding="utf-8")

@@ -199,8 +199,8 @@ def one_line(done):
         (["run", "digits", "--set", "data.labeled_per_class=500"], "ask for fewer"),
         (["run", "digits", "--set", "labeling.top=11"], "top is 11; keep 1 to 10 classes"),
         (["run", "digits", "--set", "labeling.also=[nowhere]"], "no model in"),
-        (["run", "digits", "--set", "balancing.thresholds={10: 0.5}"], "must be of type dict[str, float]"),
-        (["run", "digits", "--set", "balancing.thresholds={'10': 0.5}"], "unknown class '10'"),
+        (["run", "digits", "--set", "balancing.thresholds={4: high}"], "must be of type dict[str, float]"),
+        (["run", "digits", "--set", "balancing.thresholds={10: 0.5}"], "unknown class '10'"),
         (["run", "digits", "--set", "balancing.decisions=nowhere.jsonl"], "there is no such file"),
         (["run", "digits", "--set", "student.size=1", "--set", "teacher.size=2"], "allow_smaller"),
         (["run", "digits", "--set", "teacher.architecture=resnet18x"], "did you mean 'resnet18"),
@@ -237,7 +237,7 @@ def test_the_slider_says_what_balancing_does(copy_of_finished):
     parameters = {**stage.parameters, "decisions": str(changed), "calibrate": True, "per_class": 30}
     ours = RoundLabels(run, replace(stage, parameters=parameters), images)
     rows = ours.preview(labels).at(stage.parameters["threshold"]).rows()
-    balanced = balance_table(labels, run.parent / "again", ours.balancing(), ours._decisions(labels))
+    balanced = balance_table(labels, run.parent / "again", ours.balancing, ours.decided)
     for row, known in zip(rows, balanced.rows, strict=True):
         assert {name: row[name] for name in known} == known
 

@@ -10,6 +10,7 @@ from fastai.torch_core import TensorBase
 
 from nsfast.errors import NsfastError
 from nsfast.images import Split
+from nsfast.losses import training_targets
 from nsfast.training import Recipe
 from nsfast.training.learner import PseudoLabeled, build_learner
 from nsfast.training.pictures import Dense, FilePictures, JointTargets, Pictures, TensorTopK
@@ -30,14 +31,17 @@ def kept(n: int, classes: int, top: int, seed=0, concentration=0.3) -> tuple[np.
 
 
 def slow(few: Distributions) -> np.ndarray:
-    """What is kept, and the rest in equal parts, number by number."""
+    """What is kept, and the rest in equal parts, none as large as the largest, number by number."""
     out = np.zeros((len(few), few.classes))
     for row in range(len(few)):
         named = few.top_classes[row].tolist()
         values = few.probabilities[row].astype(float).tolist()
         for i in range(few.classes):
-            left = max(0.0, 1 - sum(values))
-            out[row, i] = values[named.index(i)] if i in named else left / (few.classes - len(named))
+            if i in named:
+                out[row, i] = values[named.index(i)]
+                continue
+            rest = max(0.0, 1 - sum(values)) / (few.classes - len(named))
+            out[row, i] = min(rest, max(values) * (1 - 2**-11))
     return out
 
 
@@ -72,6 +76,23 @@ def test_what_is_left_is_spread_over_the_others_and_never_given_to_the_kept():
     assert np.abs(distance - closed_form).max() < 2e-3  # of half precision
     renormalised = others.sum(1)  # what giving it to the kept would cost
     assert (closed_form <= renormalised + 1e-12).all() and closed_form.mean() < 0.8 * renormalised.mean()
+
+
+@pytest.mark.parametrize(("classes", "top"), [(3, 2), (1000, 10), (1024, 10), (65536, 10)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_what_is_left_never_makes_another_class_the_likeliest(classes, top, smoothing):
+    """Rounding the likeliest down leaves more for each of the others than it has itself: 1/3 is 0.33325 in float16."""
+    first = (np.arange(top) + classes // 2) % classes
+    few = Distributions(
+        np.full((2, top), 1 / classes, np.float16),
+        classes,
+        np.stack([first, np.sort(first)]).astype(np.uint16),
+    )
+    expected = few.top_classes.min(1)
+    assert (few.dense(hard=True).argmax(1) == expected).all() and (few.dense().argmax(1) == expected).all()
+    kept = TensorTopK(torch.from_numpy(np.hstack([few.top_classes, few.probabilities.astype(np.float32)])))
+    made = training_targets(Dense(classes)(kept), classes, targets="hard", label_smoothing=smoothing)
+    assert (made.argmax(1).numpy() == expected).all()
 
 
 @pytest.mark.parametrize("top", [0, 3])
