@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nsfast.files import read_json
 from nsfast.images import Split
 from nsfast.images.index import FILES
-from nsfast.labels import Balancing, Origin, balance, read_labels, write_labels
+from nsfast.labels import Balancing, Origin, balance, read_labels, read_selection, write_labels
 from nsfast.labels.contents import (
     contents_name,
     duplicates,
@@ -23,6 +24,8 @@ from nsfast.labels.contents import (
     write_held_out,
     write_leaked,
 )
+from nsfast.labels.limits import paper_number
+from nsfast.labels.quality import quality
 from nsfast.labels.shards import schema_of
 from nsfast.labels.storage import write_targets
 
@@ -153,6 +156,58 @@ def test_leaked_pictures_are_found_as_the_page_shows(ran, folder):
     found = zip(names["alike"].ids, names["alike"].held_out, names["alike"].distances, strict=True)
     assert [tuple(map(str, row)) for row in found] == [("50", "u", "-1"), ("70", "x", "2")]
     assert (names["again"].tolist(), names["first"].tolist()) == ([300], [60])
+
+
+def test_whole_distributions_are_read_as_the_page_shows(ran, folder):
+    names, table = after(ran, "AS margin"), read_labels(folder / "runs/pets/round-2/labels")
+    kept = table.vectors.probabilities.astype(np.float32)
+    highest = np.sort(kept, 1)[:, ::-1]
+    margin = highest[:, 0] - highest[:, 1]
+    least = np.lexsort((table.ids, margin))[:5]
+    columns = table.ids, table.predicted, kept[:, 1], margin
+    assert plain(names["close"]) == plain(zip(*(column[least] for column in columns), strict=True))
+    assert names["dogs"].rows() == list(zip(table.ids.tolist(), kept[:, 1].tolist(), strict=True))
+    assert (names["whole"] == kept[:150]).all() and (names["kept"] == kept).all()
+
+
+def test_what_if_is_what_balancing_comes_to(ran, folder):
+    limits, table = after(ran, "what_if(")["limits"], read_labels(folder / "imagenet/labels")
+    balanced = balance(table, Balancing(0.3, "auto", max_copies=3), folder / "what if")
+    assert balanced.rows == limits.rows() and balanced.why == limits.why
+    assert 0 < limits.kept.sum() < limits.seen.sum() <= 3 * limits.kept.sum()
+
+
+def test_decisions_do_what_the_page_says(ran, folder):
+    chosen, table = after(ran, "decisions_of")["chosen"], read_labels(folder / "runs/pets/round-2/labels")
+    found = read_selection(folder / "chosen/selection.parquet")
+    classes = dict(zip(found.ids.tolist(), found.classes.tolist(), strict=True))
+    predicted, sure = dict(zip(table.ids, table.predicted, strict=True)), table.confidence >= np.float16(0.9)
+    assert classes[17] == predicted[17] and classes[31] == 2 and 40 not in classes
+    assert not sure[[17 - 8, 31 - 8]].all()  # at least one of them only because it was decided
+    assert set(classes) - {17, 31} <= set(table.ids[sure].tolist()) and chosen.unmet == 0
+    told = read_json(folder / "chosen/balancing.json")
+    assert [told[name] for name in ("rejected", "relabeled", "accepted", "twice")] == [1, 1, 1, 0]
+
+
+def test_every_option_and_key_is_on_the_page(folder):
+    options = {name.strip("`"): value.strip('"') for name, value, _ in table_of("and `balance`:")}
+    asked = {name: str(value) for name, value in Balancing().to_dict().items()}
+    assert options == asked | {"temperature": "1"}
+    page = PAGE[PAGE.index("**`balancing.json`**") : PAGE.index("## The selection")]
+    mine, of_quality = page.split("**`quality.json`**")
+    assert set(re.findall(r"`(\w+)`", mine)) >= {*read_json(folder / "chosen/balancing.json")}
+    table = read_labels(folder / "runs/pets/round-2/labels")
+    found = quality(table, np.arange(3), 0.3)
+    keys = [re.findall(r"`(\w+)`", name) for name, _ in table_of("**`quality.json`**")]
+    assert [key for row in keys for key in row] == [*found]
+    classes = quality(table, np.arange(3), 0.3, truth=np.zeros(400, int))["classes"][0]
+    assert set(re.findall(r"`(\w+)`", of_quality)) >= {*classes, *found["against_labeled"]}
+
+
+def test_the_papers_number_on_the_page_is_so():
+    said = re.search(r"([\d,]+) labels of ([\d,]+) classes: (\d+)\.", " ".join(PAGE.split()))
+    labels, classes, number = (int(group.replace(",", "")) for group in said.groups())
+    assert paper_number(labels, classes) == number == round(130_000 * labels / 300e6 * 1000 / classes)
 
 
 def test_labels_of_another_model_are_balanced(ran):

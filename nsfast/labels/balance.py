@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nsfast.errors import NsfastError, choice, within
+from nsfast.errors import NsfastError, choice, nearest, within
 from nsfast.files import write_csv, write_json
 from nsfast.labels.decided import Decided
 from nsfast.labels.histogram import Histogram, confidence_of
@@ -28,6 +28,8 @@ from nsfast.labels.table import LabelTable
 
 METHODS = ("top", "official", "none")
 NUMBERS = ("paper", "largest", "auto")
+MOST = 2**32 - 1
+"""What the column `copies` can hold."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,17 @@ class Balancing:
         threshold: smallest confidence that is kept, 0 to 1, compared in float16; the paper's is 0.3.
         per_class: N, pictures of each class, copies counted: a number; "paper", its 130,000 of 300 million labels of
             1000 classes, scaled to these; "largest", as many as the largest class keeps; or "auto", the largest N at
-            which at least 81/130 of N of each class are different pictures, as the paper's 81 million of 130 million.
+            which at least 81/130 of N of each class are different pictures, as the paper's 81 of 130 million.
         method: "top", the N most confident ones, and where there are fewer all of them, N // kept times each and
             N % kept random ones once more (paper); "official", as the released filter_unlabel.py: bins of 0.01 from
-            1.00 down until N are inside, and N / inside copies of each, the fraction as a coin flip; "none", filter.
+            1.00 down until N are inside, and N / inside copies of each, the fraction as a coin flip; "none", only
+            filter, for which a number as `per_class` and `max_copies` are refused.
         seed: of whom lots decide.
         thresholds: for some classes, by name, instead of `threshold`.
-        floor: a class keeps at least so many of its most confident ones (though not more than N), whatever the
-            threshold.
-        max_copies: how often a picture may stand in the selection, 0 for any number; it takes from N what is too much.
+        floor: a class keeps at least so many of its most confident ones, whatever the threshold. An N that is no number
+            may turn out smaller: then the floor is cut to it, as `Balanced.why` says.
+        max_copies: how often a picture may stand in the selection, itself included, 0 for any number; it takes from N
+            what is too much.
         empty: "error" when of a class nothing is kept; "warn" leaves it to `Balanced.empty`.
         temperature: of the confidences, above 0: they become the largest of softmax(logits / temperature).
 
@@ -68,14 +72,21 @@ class Balancing:
         within("threshold", self.threshold, 0, 1)
         for name, threshold in self.thresholds.items():
             within(f"threshold of {name!r}", threshold, 0, 1)
-        if isinstance(self.per_class, str):
-            choice("per_class", self.per_class, NUMBERS)
-        else:
+        counted = not isinstance(self.per_class, str)
+        if counted:
             _whole("per_class", self.per_class, 1)
+        elif self.per_class not in NUMBERS:
+            valid = nearest(self.per_class, NUMBERS).replace("valid names:", "valid: a number,")
+            raise NsfastError(f"unknown per_class {self.per_class!r}{valid}")
         choice("balancing method", self.method, METHODS)
         _whole("floor", self.floor, 0)
         _whole("max_copies", self.max_copies, 0)
-        if self.method != "none" and not isinstance(self.per_class, str) and self.floor > self.per_class:
+        if self.method == "none" and (counted or self.max_copies):
+            given = f"per_class is {self.per_class}" if counted else f"max_copies is {self.max_copies}"
+            raise NsfastError(
+                f"{given}, but method 'none' only filters; leave it out, or choose method 'top' or 'official'"
+            )
+        if counted and self.floor > self.per_class:
             raise NsfastError(
                 f"floor is {self.floor}, but per_class only {self.per_class}; lower the one or raise the other"
             )
@@ -93,7 +104,9 @@ class Balancing:
 def _whole(what: str, value: int, low: int) -> None:
     if not isinstance(value, Integral):
         raise NsfastError(f"{what} is {value!r}; it must be a whole number")
-    within(what, value, low, 2**32 - 1)
+    within(what, value, low)
+    if value > MOST:
+        raise NsfastError(f"{what} is {value:,}; it must be at most {MOST:,}")
 
 
 @dataclass(frozen=True)
@@ -104,13 +117,16 @@ class Balanced:
         folder: holds `selection.parquet` and `balance.csv`.
         rows: of `balance.csv`, one for each class: class, predicted, above, kept, dropped, copies, seen.
         per_class: N, 0 where nothing is balanced.
-        why: where N is from, in one sentence.
+        why: where N is from, and which classes come to less, in one sentence.
+        unmet: how many accepted or relabeled pictures have no label (they are quarantined, say), so that what was
+            decided of them changes nothing; 0 as a rule.
     """
 
     folder: Path
     rows: list[dict[str, Any]]
     per_class: int
     why: str
+    unmet: int = 0
 
     @property
     def empty(self) -> list[str]:
@@ -147,7 +163,9 @@ def balance(
     """Select confident pseudo-labels, of every class the same number.
 
     Writes `selection.parquet`, `balance.csv` (a row per class) and `balancing.json` (what was asked for, and what came
-    of it). The first says nothing of what was asked for: equal selections are equal to the byte.
+    of it: `asked`, `per_class`, `why`, `empty`, `unmet`, and the sums over the classes of `predicted`, `above`, `kept`
+    and `seen`). The first says nothing of what was asked for: equal selections are equal to the byte. Prints a warning
+    when decisions are unmet.
 
     Args:
         labels: the label table.
@@ -171,14 +189,21 @@ def balance(
     del histogram  # as large as anything that follows
     lots = Lots(limits, how.seed, coins=how.method == "official")
     lots.draw(decided)
-    kept, seen = _write(folder / "selection.parquet", labels, how, decided, lots)
-    balanced = Balanced(folder, limits.rows(kept, seen), limits.per_class, limits.why)
+    counts = _write(folder / "selection.parquet", labels, how, decided, lots)
+    unmet = len(decided.accepted) - counts.sure
+    balanced = Balanced(folder, limits.rows(counts.kept, counts.seen), limits.per_class, limits.why, unmet)
+    if unmet:
+        print(
+            f"warning: {unmet:,} of {len(decided.accepted):,} accepted or relabeled pictures have no label in "
+            f"{labels.folder}, so that they are not selected; see quarantined.csv"
+        )
     write_csv(folder / "balance.csv", balanced.rows)
     about = {
         "asked": how.to_dict(),
         "per_class": balanced.per_class,
         "why": balanced.why,
         "empty": balanced.empty,
+        "unmet": unmet,
     }
     about |= {
         name: sum(row[name] for row in balanced.rows) for name in ("predicted", "above", "kept", "seen")
@@ -187,43 +212,49 @@ def balance(
     return balanced
 
 
-def _write(
-    path: Path, labels: LabelTable, how: Balancing, decided: Decided, lots: Lots
-) -> tuple[np.ndarray, np.ndarray]:
-    """Write the selection; return how many pictures of each class are in it, and how many with copies."""
+class _Counts:
+    """What was written: pictures (classes,) and pictures with their copies; and how many decisions were met."""
+
+    def __init__(self, classes: int):
+        self.kept, self.seen, self.sure = np.zeros(classes, np.int64), np.zeros(classes, np.int64), 0
+
+
+def _write(path: Path, labels: LabelTable, how: Balancing, decided: Decided, lots: Lots) -> _Counts:
+    """Write the selection and count it."""
     limits, origin = lots.limits, labels.origin
     about = {"labels": origin.fingerprint, "teacher": origin.teacher, "round": origin.round}
-    counts = np.zeros((2, len(limits.classes)), np.int64)
+    counts = _Counts(len(limits.classes))
     try:
         with written_selection(path, about) as add:
             for part in _selected(decided, lots, counts):
                 add(part.ids, part.classes, part.copies)
             _check(counts, how, labels, limits)
     except Unordered:  # the ids of a table rise unless somebody else wrote it
-        counts[:] = 0
+        counts = _Counts(len(limits.classes))
         parts = [(part.ids, part.classes, part.copies) for part in _selected(decided, lots, counts)]
         _check(counts, how, labels, limits)
         columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         write_selection(path, Selection(*columns), about)
-    return counts[0], counts[1]
+    return counts
 
 
-def _selected(decided: Decided, lots: Lots, counts: np.ndarray) -> Iterator[Selection]:
-    """Go through what is selected, and add to `counts` (2, classes): pictures, and pictures with their copies."""
+def _selected(decided: Decided, lots: Lots, counts: _Counts) -> Iterator[Selection]:
+    """Go through what is selected, and count it."""
     for part in decided.parts():
         ids, classes, copies = lots.selected(part)
-        counts[0] += np.bincount(classes, minlength=counts.shape[1])
-        counts[1] += np.bincount(classes, copies, counts.shape[1]).astype(np.int64)
+        counts.kept += np.bincount(classes, minlength=len(counts.kept))
+        counts.seen += np.bincount(classes, copies, len(counts.seen)).astype(np.int64)
+        counts.sure += part.sure
         yield Selection(ids, classes, copies)
 
 
-def _check(counts: np.ndarray, how: Balancing, labels: LabelTable, limits: Limits) -> None:
+def _check(counts: _Counts, how: Balancing, labels: LabelTable, limits: Limits) -> None:
     """Refuse what cannot be: other counts than the histogram promised, as of shards that were exchanged."""
     flipped = (limits.rest > 0) & (how.method == "official")  # these numbers are right on average only
-    wrong = (counts[1] != limits.seen) & ~flipped
-    if (wrong | (counts[0] != limits.kept) & ~(flipped & (limits.whole == 0))).any():
+    wrong = (counts.seen != limits.seen) & ~flipped
+    if (wrong | (counts.kept != limits.kept) & ~(flipped & (limits.whole == 0))).any():
         raise NsfastError(f"the labels in {labels.folder} are not those of its histogram; label again")
-    _require_every_class(counts[0], how, labels)
+    _require_every_class(counts.kept, how, labels)
 
 
 def _require_some(limits: Limits, histogram: Histogram, how: Balancing, labels: LabelTable) -> None:

@@ -25,13 +25,15 @@ ROWS = 1 << 18
 class Part:
     """Some rows: ids (n,) int64 (None where not asked for), classes (n,) uint16, codes (n,) uint16 of the confidences.
 
-    `out` (m,) uint16 are the classes of the rows that a decision took out; they are not among the n.
+    `out` (m,) uint16 are the classes of the rows that a decision took out; they are not among the n. `sure` is how many
+    rows, those that are out included, were accepted or relabeled.
     """
 
     ids: np.ndarray | None
     classes: np.ndarray
     codes: np.ndarray
     out: np.ndarray
+    sure: int = 0
 
 
 class Decided:
@@ -126,12 +128,14 @@ class Decided:
             rows = np.flatnonzero(np.isin(ids, relabeled))
             classes = classes.copy()
             classes[rows] = self._classes[np.searchsorted(self.relabeled, ids[rows])]
+        sure = 0
         if len(accepted):
-            codes = np.where(np.isin(ids, accepted), np.uint16(SURE), codes)
+            rows = np.isin(ids, accepted)
+            codes, sure = np.where(rows, np.uint16(SURE), codes), int(rows.sum())
         if not len(dropped):
-            return Part(ids, classes, codes, nothing)
+            return Part(ids, classes, codes, nothing, sure)
         out = np.isin(ids, dropped)
-        return Part(ids[~out], classes[~out], codes[~out], classes[out])
+        return Part(ids[~out], classes[~out], codes[~out], classes[out], sure)
 
     def _confidence(self, kept: np.ndarray) -> np.ndarray:
         """Confidences (n,) float16 at another temperature; what is no number is refused by whoever reads it."""

@@ -24,7 +24,7 @@ class Limits:
     per_class: int
     """N, what every class is to come to, copies counted; 0 where nothing is balanced."""
     why: str
-    """Where N is from, in one sentence."""
+    """Where N is from, and which classes come to less, in one sentence."""
     predicted: np.ndarray
     """Labels of each class, whatever their confidence."""
     above: np.ndarray
@@ -107,13 +107,17 @@ def limits_of(histogram: Histogram, classes: Sequence[str], how: Balancing) -> L
     above = histogram.at_least(codes)
     floor = np.minimum(predicted - histogram.below, how.floor)
     candidates = np.maximum(above, floor)
-    number, why = _number(how, candidates, predicted, classes)
+    number, source = _number(how, candidates, predicted, classes)
     inside = np.minimum(candidates, number) if number else candidates
     if how.method == "official":
         inside = np.maximum(_in_whole_bins(histogram, codes, number), np.minimum(floor, number))
     seen = np.where(inside > 0, number, 0) if number else inside
     if how.max_copies:
         seen = np.minimum(seen, inside * how.max_copies)
+    if number:
+        why = _balanced(how, number, source, inside, seen)
+    else:
+        why = _filtered(how, int((candidates - above).sum()))
     return Limits(tuple(classes), number, why, predicted, above, inside, seen, *histogram.surest(inside))
 
 
@@ -137,23 +141,52 @@ def paper_number(labels: int, classes: int) -> int:
 def _number(
     how: Balancing, candidates: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
 ) -> tuple[int, str]:
-    """N and a sentence that says where it is from."""
+    """N, and words that say where it is from."""
     if how.method == "none":
-        return 0, "every picture that is confident enough once; nothing is balanced"
+        return 0, ""
     if not isinstance(how.per_class, str):
-        return int(how.per_class), f"{how.per_class:,} pictures of each class, as asked for"
+        return int(how.per_class), ", as asked for"
     if how.per_class == "paper":
         labels = int(predicted.sum())
         number = paper_number(labels, len(classes))
         scaled = f"scaled from 300 million labels of 1,000 classes to {labels:,} of {len(classes):,}"
-        return number, f"{number:,} pictures of each class: the paper's 130,000, {scaled}"
+        return number, f": the paper's 130,000, {scaled}"
     if how.per_class == "largest":
         number = max(int(candidates.max()), 1)
         name = classes[int(candidates.argmax())]
-        return number, f"{number:,} pictures of each class, as many as the largest, {name!r}, keeps"
+        return number, f", as many as the largest, {name!r}, keeps"
     number = _most_copied(candidates[candidates > 0])
-    share = "at least 81 of 130 that the student sees are different pictures, as in the paper"
-    return number, f"{number:,} pictures of each class, the largest number at which {share}"
+    share = "at least 81 of 130 are different pictures, as the paper's 81 of 130 million"
+    share += ", without max_copies" if how.max_copies else ""
+    return number, f", the largest number at which {share}"
+
+
+def _balanced(how: Balancing, number: int, source: str, inside: np.ndarray, seen: np.ndarray) -> str:
+    """The sentence on N: what of it is not so of every class, too."""
+    if not inside.any():
+        return "no picture is confident enough"
+    fewer, none = int(((0 < seen) & (seen < number)).sum()), int((inside == 0).sum())
+    most = "at most " if fewer else ""
+    mean = " on average" if how.method == "official" and (seen % np.maximum(inside, 1)).any() else ""
+    said = [f"{most}{number:,} picture{'s' * (number != 1)} of each class{mean}{source}"]
+    if how.floor > number:
+        said.append(f"the floor of {how.floor:,} is cut to that")
+    if fewer:
+        times = "once" if how.max_copies == 1 else f"{how.max_copies:,} times"
+        said.append(f"{_classes(fewer)} fewer, for no picture is seen more than {times} (max_copies)")
+    if none:
+        said.append(f"{_classes(none)} none, for no picture is confident enough")
+    return "; ".join(said)
+
+
+def _filtered(how: Balancing, more: int) -> str:
+    """The sentence where nothing is balanced."""
+    floor = f", and {more:,} more for the floor of {how.floor:,}" if how.floor else ""
+    return f"every picture that is confident enough once{floor}; nothing is balanced"
+
+
+def _classes(count: int) -> str:
+    return "1 class has" if count == 1 else f"{count:,} classes have"
 
 
 def _most_copied(sizes: np.ndarray) -> int:

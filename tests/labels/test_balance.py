@@ -85,7 +85,7 @@ def test_every_method_selects_what_an_sql_query_selects(
 ):  # fmt: skip
     labels, folder = random_labels(seed, n, decimals, weights), tmp_path / uuid4().hex
     table = table_of(folder, labels.predicted, labels.confidence, labels.ids, shards=1 + seed % 3)
-    how = Balancing(threshold, per_class, method, seed)
+    how = Balancing(threshold, "paper" if method == "none" else per_class, method, seed)
     if not above(labels.confidence, threshold).any():
         with pytest.raises(NsfastError, match="no pseudo-label reaches"):
             balance(table, how, folder)
@@ -143,7 +143,8 @@ def test_only_hashes_near_the_deciding_one_are_held():
 def test_neither_shards_nor_their_order_nor_that_of_rows_change_a_byte(
     tmp_path, table_of, random_labels, method, how
 ):
-    labels, asked = random_labels(3, 200), Balancing(0.4, 37, method, seed=5, floor=3)
+    number = "paper" if method == "none" else 37
+    labels, asked = random_labels(3, 200), Balancing(0.4, number, method, seed=5, floor=3)
     order, shards = np.arange(200), 7
     if how == "files":  # whole shards in another order
         order = np.concatenate(np.array_split(order, shards)[::-1])
@@ -205,7 +206,8 @@ def test_the_threshold_is_compared_in_float16(tmp_path, table_of, method, thresh
     exact = np.float16(threshold)
     below = np.nextafter(exact, np.float16(0), dtype=np.float16)
     table = table_of(tmp_path, np.zeros(3, int), np.array([exact, below, exact]))
-    selection = balance(table, Balancing(threshold, 2, method), tmp_path).selection
+    how = Balancing(threshold, "largest", method)
+    selection = balance(table, how, tmp_path).selection
     assert selection.ids.tolist() == [0, 2] and selection.copies.tolist() == [1, 1]
 
 
@@ -255,7 +257,8 @@ def test_the_selection_says_where_it_is_from(tmp_path, table_of, random_labels):
         told["why"]
         == balanced.why
         == (
-            "10 pictures of each class: the paper's 130,000, scaled from 300 million labels of 1,000 classes to 90 of 4"
+            "10 pictures of each class: the paper's 130,000, scaled from 300 million labels of 1,000 classes to 90 of "
+            "4; 1 class has none, for no picture is confident enough"
         )
     )
 

@@ -98,7 +98,9 @@ def test_all_options_together_agree_with_the_slow_reference(
     tmp_path, table_of, random_labels, slow_hash, seed, n, decide, **asked
 ):
     labels, folder, random = random_labels(seed, n), tmp_path / uuid4().hex, np.random.default_rng(seed)
-    if isinstance(asked["per_class"], int) and asked["method"] != "none":
+    if asked["method"] == "none":  # which refuses these
+        asked |= {"per_class": "largest", "max_copies": 0}
+    if isinstance(asked["per_class"], int):
         asked["floor"] = min(asked["floor"], asked["per_class"])
     how, decisions = Balancing(seed=seed, **asked), ({}, set(), set())
     if decide:  # of ids that are there and of some that are not, in all three lists at times
@@ -114,6 +116,7 @@ def test_all_options_together_agree_with_the_slow_reference(
         return
     balanced = balance(table, how, folder, *decisions)
     assert plain(balanced.selection) == expected
+    assert balanced.unmet == len((set(decisions[0]) | decisions[1]) - set(labels.ids.tolist()))
     # the same numbers from the histogram alone; of coin flips, those that are expected
     limits = limits_of(Decided(table, 1, *decisions).histogram(), CLASSES, how)
     assert (limits.per_class, limits.why) == (balanced.per_class, balanced.why)
@@ -133,7 +136,7 @@ def test_a_floor_may_split_equals_of_whom_some_are_copied(tmp_path, table_of, sl
     table = table_of(tmp_path, predicted, confidence)
     rows = list(zip(range(15), predicted.tolist(), confidence.tolist(), strict=True))
     for seed in range(20):
-        how = Balancing(0.9, 17, method, seed, floor=7)
+        how = Balancing(0.9, "paper" if method == "none" else 17, method, seed, floor=7)
         balanced = balance(table, how, tmp_path)
         assert plain(balanced.selection) == slow(rows, how, slow_hash, {}, (), ())
         assert balanced.rows[0]["kept"] == 7 and balanced.rows[0]["above"] == 0
@@ -229,10 +232,15 @@ def test_auto_gives_the_papers_share_of_different_pictures():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [({"threshold": 1.1}, "threshold is 1.1"), ({"threshold": float("nan")}, "threshold is nan"),
-     ({"per_class": 0}, "per_class is 0"), ({"per_class": -1}, "per_class is -1"),
+     ({"per_class": 0}, "per_class is 0; it must be at least 1$"), ({"per_class": -1}, "per_class is -1"),
+     ({"per_class": 2**32}, "per_class is 4,294,967,296; it must be at most 4,294,967,295"),
+     ({"per_class": "-3"}, "unknown per_class '-3'; valid: a number, auto, largest, paper$"),
+     ({"method": "none", "per_class": 9}, "per_class is 9, but method 'none' only filters; leave it out, or"),
+     ({"method": "none", "max_copies": 2}, "max_copies is 2, but method 'none' only filters"),
      ({"per_class": "papr"}, "unknown per_class 'papr'; did you mean 'paper'"),
      ({"per_class": 2.5}, "per_class is 2.5; .* whole"), ({"floor": 1.5}, "floor is 1.5; .* whole"),
-     ({"method": "topp"}, "unknown balancing method 'topp'.*'top'"), ({"floor": -1}, "floor is -1"),
+     ({"method": "topp"}, "unknown balancing method 'topp'.*'top'"),
+     ({"floor": -1}, "floor is -1; it must be at least 0$"),
      ({"per_class": 20, "floor": 21}, "floor is 21, .* 20"),
      ({"max_copies": -1}, "max_copies is -1"), ({"empty": "wrn"}, "unknown empty 'wrn'; did you mean 'warn'"),
      ({"thresholds": {"cat": 2}}, "threshold of 'cat' is 2"), ({"temperature": 0}, "temperature is 0"),
@@ -256,7 +264,7 @@ def test_unknown_classes_are_named_with_the_nearest(tmp_path, table_of, random_l
 def test_an_empty_class_is_reported_or_an_error(tmp_path, monkeypatch, table_of, random_labels, method):
     labels = random_labels(0, 90)
     table = table_of(tmp_path, labels.predicted, labels.confidence)
-    how = Balancing(0.5, 20, method)
+    how = Balancing(0.5, "paper" if method == "none" else 20, method)
     balanced = balance(table, how, tmp_path)
     nothing = dict.fromkeys(("predicted", "above", "kept", "dropped", "copies", "seen"), 0)
     assert balanced.empty == ["dog"] and balanced.rows[3] == {"class": "dog", **nothing}
