@@ -67,7 +67,7 @@ def write_table(folder: Path, rows: int) -> None:
 
 def ours(folder: Path) -> None:
     """Balance the table in `folder` with nsfast."""
-    from nsfast.labels.balance import Balancing, balance
+    from nsfast.labels.balancing.balance import Balancing, balance
     from nsfast.labels.table import read_labels
 
     balance(read_labels(folder), Balancing(), folder / "ours")

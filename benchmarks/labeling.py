@@ -33,7 +33,7 @@ from torch import nn
 
 from nsfast.images import Split
 from nsfast.labels import Origin
-from nsfast.labels.label import label
+from nsfast.labels.labeling.label import label
 from nsfast.models import build_model
 
 BATCH, CLASSES, TOP = 256, 1000, 10

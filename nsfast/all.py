@@ -10,9 +10,9 @@ from nsfast.images.digits import digits
 from nsfast.images.folder import read_folder
 from nsfast.labels import *
 from nsfast.labels.calibrate import fit_temperature
-from nsfast.labels.label import label
+from nsfast.labels.labeling.label import label
 from nsfast.labels.predict import predict
-from nsfast.labels.quality import quality
+from nsfast.labels.quality.quality import quality
 from nsfast.losses import SoftTargetCrossEntropy, SoftTargets, soft_accuracy
 from nsfast.models import build_model
 from nsfast.noise import *

@@ -15,6 +15,7 @@ from nsfast.files import read_json
 from nsfast.images import Split
 from nsfast.images.index import FILES
 from nsfast.labels import Balancing, Origin, balance, read_labels, read_selection, write_labels
+from nsfast.labels.balancing.limits import paper_number
 from nsfast.labels.contents import (
     contents_name,
     duplicates,
@@ -24,8 +25,7 @@ from nsfast.labels.contents import (
     write_held_out,
     write_leaked,
 )
-from nsfast.labels.limits import paper_number
-from nsfast.labels.quality import quality
+from nsfast.labels.quality.quality import quality
 from nsfast.labels.shards import schema_of
 from nsfast.labels.storage import write_targets
 

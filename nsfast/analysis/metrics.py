@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nsfast.errors import NsfastError, within
-from nsfast.labels.reliability import (
+from nsfast.labels.quality.reliability import (
     ReliabilityTable,
     checked_confidence,
     confidence_bins,

@@ -10,9 +10,9 @@ import numpy as np
 
 from nsfast.analysis.metrics import wilson_interval
 from nsfast.errors import NsfastError, within
-from nsfast.labels.balance import Balancing, what_if
+from nsfast.labels.balancing.balance import Balancing, what_if
+from nsfast.labels.balancing.limits import Limits
 from nsfast.labels.histogram import CODES, Histogram, confidence_of
-from nsfast.labels.limits import Limits
 
 
 @dataclass(frozen=True)

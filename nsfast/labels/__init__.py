@@ -1,14 +1,14 @@
 """The label table: predict it, read it, filter and balance it."""
 
-from nsfast.labels.balance import METHODS, Balanced, Balancing, balance, what_if
-from nsfast.labels.origin import Origin
-from nsfast.labels.selection import (
+from nsfast.labels.balancing.balance import METHODS, Balanced, Balancing, balance, what_if
+from nsfast.labels.balancing.selection import (
     Selection,
     about_selection,
     read_selection,
     selected_batches,
     write_selection,
 )
+from nsfast.labels.origin import Origin
 from nsfast.labels.table import LabelTable, read_labels, write_labels
 
 __all__ = [

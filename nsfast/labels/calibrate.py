@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nsfast.errors import NsfastError
-from nsfast.labels.reliability import reliability_table
+from nsfast.labels.quality.reliability import reliability_table
 
 if TYPE_CHECKING:  # balancing does without torch
     from nsfast.training.targets import Distributions

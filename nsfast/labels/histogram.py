@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from nsfast.errors import NsfastError
-from nsfast.labels.pieces import written_in_pieces
+from nsfast.labels.balancing.pieces import written_in_pieces
 from nsfast.labels.shards import read_batches
 
 CODES = 0x3C00 + 1

@@ -13,7 +13,7 @@ from nsfast.files import read_csv, read_json, write_json
 
 if TYPE_CHECKING:
     from nsfast.labels import LabelTable
-    from nsfast.labels.balance import Balanced, Balancing
+    from nsfast.labels.balancing.balance import Balanced, Balancing
 
 
 NOT_ASKED = ("seed", "calibrate", "decisions", "duplicates")
@@ -21,7 +21,7 @@ NOT_ASKED = ("seed", "calibrate", "decisions", "duplicates")
 
 def balancing_of(parameters: dict[str, Any], temperature: float = 1.0) -> Balancing:
     """Return what the parameters of 03_balancing ask for; raise `NsfastError` for one that is outside its range."""
-    from nsfast.labels.balance import Balancing
+    from nsfast.labels.balancing.balance import Balancing
 
     chosen = {name: value for name, value in parameters.items() if name not in NOT_ASKED}
     return Balancing(**chosen, seed=parameters.get("seed", 0), temperature=temperature)
@@ -76,7 +76,7 @@ def decisions_of(
     Raises:
         NsfastError: bad decisions, or no list of duplicates.
     """
-    from nsfast.labels.decisions import read_decisions
+    from nsfast.labels.balancing.decisions import read_decisions
 
     accepted, rejected, relabeled, twice = frozenset(), frozenset(), {}, np.empty(0, np.int64)
     if not duplicates:
@@ -107,7 +107,7 @@ def balance_table(labels: LabelTable, out: str | Path, how: Balancing, decided: 
     Raises:
         NsfastError: as `balance`.
     """
-    from nsfast.labels.balance import balance
+    from nsfast.labels.balancing.balance import balance
     from nsfast.labels.storage import write_targets
 
     out = Path(out)

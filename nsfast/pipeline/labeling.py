@@ -69,7 +69,7 @@ class LabelingJob:
         Raises:
             NsfastError: a model or the pictures are missing, models of different classes, a full disk.
         """
-        from nsfast.labels.label import label
+        from nsfast.labels.labeling.label import label
 
         _choose_device(rank)
         networks, pictures = self.networks(), self._pictures()
@@ -88,7 +88,7 @@ class LabelingJob:
     def origin(self, networks: list, pictures: Split | PictureIndex) -> Origin:
         """Return what the label table will say of itself."""
         from nsfast.labels import Origin
-        from nsfast.labels.label import preprocessing_of
+        from nsfast.labels.labeling.label import preprocessing_of
         from nsfast.training.model_file import read_about
         from nsfast.training.targets import usual_top
 
@@ -139,7 +139,7 @@ class LabelingJob:
             folder: where the table goes.
             contents: fingerprint of the pictures.
         """
-        from nsfast.labels.label import label
+        from nsfast.labels.labeling.label import label
 
         networks = self.networks()
         origin = replace(self.origin(networks, validation), pictures=contents)

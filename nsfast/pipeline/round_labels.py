@@ -106,7 +106,7 @@ class RoundLabels:
     def preview(self, labels: LabelTable) -> ThresholdPreview:
         """Return what `select` would make of the labels at any other threshold."""
         from nsfast.explore.core import ThresholdPreview
-        from nsfast.labels.decided import Decided
+        from nsfast.labels.balancing.decided import Decided
         from nsfast.labels.histogram import Histogram
 
         how, single, right = self.balancing, self.decided, None
@@ -141,7 +141,7 @@ class RoundLabels:
 
         Writes `selection.parquet`, `selection.labels.npy`, `balance.csv`, `balancing.json` and `quality.json`.
         """
-        from nsfast.labels.quality import write_quality
+        from nsfast.labels.quality.quality import write_quality
         from nsfast.pipeline.balancing import balance_table
 
         balanced = balance_table(labels, self.folder, self.balancing, self.decided)
@@ -152,7 +152,7 @@ class RoundLabels:
         """Return how good the labels are at the thresholds and the temperature of a balancing."""
         from nsfast.labels import read_labels
         from nsfast.labels.calibrate import recalibrated
-        from nsfast.labels.quality import quality
+        from nsfast.labels.quality.quality import quality
 
         seen, truth = self.validation()
         confidence = seen.confidence if how.temperature == 1 else recalibrated(seen.vectors, how.temperature)
@@ -192,7 +192,7 @@ class RoundLabels:
 def check_labels(profile: Profile, images: ImageSet) -> None:
     """Raise `NsfastError` for what labeling or balancing would refuse, before anything is trained."""
     from nsfast.labels import Origin
-    from nsfast.labels.limits import threshold_codes
+    from nsfast.labels.balancing.limits import threshold_codes
     from nsfast.pipeline.balancing import balancing_of
     from nsfast.training.model_file import read_about
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from nsfast.explore.core import ThresholdPreview
     from nsfast.labels import LabelTable
-    from nsfast.labels.balance import Balanced
+    from nsfast.labels.balancing.balance import Balanced
     from nsfast.models import Network
     from nsfast.pipeline.round_labels import RoundLabels
     from nsfast.training import Recipe
@@ -163,7 +163,7 @@ class Session:
         What a row says of labels (coverage, precision) is of those that reach the threshold that balancing used,
         whatever was decided of single ones; `kept` and `seen` are what this model learned from.
         """
-        from nsfast.labels.quality import read_quality
+        from nsfast.labels.quality.quality import read_quality
 
         rows = []
         known = ("precision", "low", "high", "no_class", "in_class_accuracy")

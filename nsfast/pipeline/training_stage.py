@@ -60,7 +60,7 @@ class TrainingStage:
                 selection that was not made from them; in one line that says which differs.
         """
         from nsfast.labels import read_labels
-        from nsfast.labels.selection import about_selection, read_selection
+        from nsfast.labels.balancing.selection import about_selection, read_selection
         from nsfast.labels.storage import read_targets
         from nsfast.training.learner import PseudoLabeled
 

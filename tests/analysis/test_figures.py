@@ -17,7 +17,7 @@ from nsfast.analysis.figures.page import CONTROL, TEACHER, WIDTH, WRONG, model_s
 from nsfast.analysis.metrics import reliability_table
 from nsfast.errors import NsfastError
 from nsfast.labels import Origin, write_labels
-from nsfast.labels.quality import quality
+from nsfast.labels.quality.quality import quality
 
 ODD = "$a$ <b>_x^{"
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)

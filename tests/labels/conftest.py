@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from nsfast.labels.label import label
+from nsfast.labels.labeling.label import label
 from nsfast.labels.origin import Origin
 from nsfast.labels.shards import Rows, shard_name, write_shard
 from nsfast.labels.table import LabelTable, finish_table

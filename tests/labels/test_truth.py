@@ -7,8 +7,8 @@ import numpy as np
 from nsfast.files import checksum
 from nsfast.images import load_images, save_images
 from nsfast.labels import Origin
-from nsfast.labels.balance import Balancing, balance
-from nsfast.labels.label import label
+from nsfast.labels.balancing.balance import Balancing, balance
+from nsfast.labels.labeling.label import label
 from nsfast.labels.storage import read_targets, write_targets
 from nsfast.training import Recipe
 from nsfast.training.learner import PseudoLabeled

@@ -265,9 +265,9 @@ def test_ray_that_is_not_installed_is_named(place, tmp_path, monkeypatch):
 
 def test_a_process_that_is_killed_does_no_harm(place, tmp_path):
     """A process that claimed a shard and was killed: the next one takes the shard over at once."""
-    code = "import os, sys; from nsfast.labels.claims import Claims\n"
+    code = "import os, sys; from nsfast.labels.labeling.claims import Claims\n"
     code += "claims = Claims(sys.argv[1], sys.argv[2]).__enter__(); claims.take('part-00002'); os.kill(os.getpid(), 9)"
-    from nsfast.labels.unfinished import UnfinishedTable
+    from nsfast.labels.labeling.unfinished import UnfinishedTable
 
     made = job(place, tmp_path / "out")
     networks = made.networks()

@@ -18,7 +18,7 @@ import torch
 from nsfast.errors import NsfastError
 from nsfast.files import write_json
 from nsfast.images import save_images
-from nsfast.labels.balance import Balancing, balance
+from nsfast.labels.balancing.balance import Balancing, balance
 from nsfast.labels.storage import write_targets
 from nsfast.models import build_model
 from nsfast.pipeline import begin

@@ -11,7 +11,7 @@ from nsfast.errors import NsfastError
 from nsfast.files import read_json, write_json
 from nsfast.images import Split, save_images
 from nsfast.labels import LabelTable, write_labels
-from nsfast.labels.balance import Balancing, balance
+from nsfast.labels.balancing.balance import Balancing, balance
 from nsfast.labels.predict import predict
 from nsfast.labels.storage import write_targets
 from nsfast.models import build_model
@@ -162,7 +162,7 @@ def test_pictures_in_files_are_seen_by_the_teacher_as_the_labeling_says(tmp_path
 
     from nsfast.images.files import PictureFiles
     from nsfast.labels import Origin
-    from nsfast.labels.label import preprocessing_of
+    from nsfast.labels.labeling.label import preprocessing_of
 
     save_teacher(tmp_path / "teacher", tiny)
     for i in range(2):

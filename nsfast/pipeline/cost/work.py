@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nsfast.labels.limits import paper_number
+from nsfast.labels.balancing.limits import paper_number
 from nsfast.pipeline.cost.picture_counts import PictureCounts
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.stages import Stage

@@ -12,7 +12,7 @@ from nsfast.analysis import figures
 from nsfast.analysis.figures.page import WIDTH
 from nsfast.errors import NsfastError
 from nsfast.labels import Origin, write_labels
-from nsfast.labels.quality import quality
+from nsfast.labels.quality.quality import quality
 
 
 def texts(figure):

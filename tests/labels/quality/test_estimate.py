@@ -7,9 +7,9 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from nsfast.errors import NsfastError
-from nsfast.labels.estimate import estimate_precision
 from nsfast.labels.histogram import CODES, codes_of
-from nsfast.labels.reliability import wilson_interval
+from nsfast.labels.quality.estimate import estimate_precision
+from nsfast.labels.quality.reliability import wilson_interval
 
 TEACHERS = {
     "calibrated": lambda c: c,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from nsfast.errors import NsfastError
-from nsfast.labels.decided import Decided, Part
+from nsfast.labels.balancing.decided import Decided, Part
+from nsfast.labels.balancing.limits import Limits
 from nsfast.labels.histogram import CODES
-from nsfast.labels.limits import Limits
 from nsfast.streams import integer_hash
 
 LAST = 2**64 - 1

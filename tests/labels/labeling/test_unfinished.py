@@ -13,8 +13,8 @@ from nsfast.errors import NsfastError
 from nsfast.files import read_json, write_json
 from nsfast.images.index import open_index, write_index
 from nsfast.labels import read_labels
+from nsfast.labels.labeling.unfinished import UnfinishedTable
 from nsfast.labels.table import MADE_OF_TABLE
-from nsfast.labels.unfinished import UnfinishedTable
 
 
 @pytest.mark.parametrize("place", [(0, 1), (0, 3), (1, 3), (2, 3), (99, 100)])

@@ -20,10 +20,10 @@ import numpy as np
 
 from nsfast.errors import NsfastError
 from nsfast.files import fingerprint
-from nsfast.labels.claims import Claims
 from nsfast.labels.contents import contents_name, write_contents
-from nsfast.labels.identity import begun_by_another, description, difference
-from nsfast.labels.leftovers import pieces, remove_temporary
+from nsfast.labels.labeling.claims import Claims
+from nsfast.labels.labeling.identity import begun_by_another, description, difference
+from nsfast.labels.labeling.leftovers import pieces, remove_temporary
 from nsfast.labels.origin import Origin
 from nsfast.labels.pictures import FILES, files_stand, same_pictures, unchanged, write_files
 from nsfast.labels.shards import Rows, note_of, read_note, shard_name, write_shard

@@ -18,7 +18,7 @@ from nsfast.errors import NsfastError
 from nsfast.files import checksum
 from nsfast.images import Split
 from nsfast.labels import Origin, read_labels
-from nsfast.labels.label import label
+from nsfast.labels.labeling.label import label
 
 SERVER = """
 import json, os, resource, signal, sys, tempfile, time
@@ -27,7 +27,7 @@ import torch
 from torch import nn
 from nsfast.images import Split
 from nsfast.labels import Origin
-from nsfast.labels.label import label
+from nsfast.labels.labeling.label import label
 
 class Slow(nn.Module):  # what it says of a picture is its first pixels; a batch takes 3 ms
     def __init__(self):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nsfast.errors import NsfastError
-from nsfast.labels.selection import (
+from nsfast.labels.balancing.selection import (
     Selection,
     about_selection,
     read_selection,

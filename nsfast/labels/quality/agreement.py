@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nsfast.errors import NsfastError
-from nsfast.labels.decided import Decided, Part
+from nsfast.labels.balancing.decided import Decided, Part
 from nsfast.labels.table import LabelTable
 
 TOP_FLIPS = 20

@@ -22,7 +22,7 @@ import numpy as np
 
 from nsfast.errors import NsfastError
 from nsfast.labels.histogram import CODES, codes_of, confidence_of
-from nsfast.labels.reliability import reliability_table, wilson_interval
+from nsfast.labels.quality.reliability import reliability_table, wilson_interval
 from nsfast.streams import numpy_stream
 
 ASSUMES = (

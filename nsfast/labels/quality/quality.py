@@ -32,14 +32,14 @@ import numpy as np
 
 from nsfast.errors import NsfastError
 from nsfast.files import read_json, write_json
-from nsfast.labels.agreement import agreement
-from nsfast.labels.balance import Balancing
+from nsfast.labels.balancing.balance import Balancing
+from nsfast.labels.balancing.limits import threshold_codes
 from nsfast.labels.calibrate import residual
-from nsfast.labels.estimate import Validation, estimate_precision
 from nsfast.labels.histogram import CODES
-from nsfast.labels.limits import threshold_codes
+from nsfast.labels.quality.agreement import agreement
+from nsfast.labels.quality.estimate import Validation, estimate_precision
+from nsfast.labels.quality.tally import CONFIDENCES, STEP_CODES, STEPS, Tally, count, share, shares
 from nsfast.labels.table import LabelTable
-from nsfast.labels.tally import CONFIDENCES, STEP_CODES, STEPS, Tally, count, share, shares
 
 SCHEMA = 1
 

@@ -18,13 +18,13 @@ from torch import nn
 
 from nsfast.errors import NsfastError, within
 from nsfast.images import Split
-from nsfast.labels.claims import place_among_processes
+from nsfast.labels.labeling.claims import place_among_processes
+from nsfast.labels.labeling.teachers import Batch, Reader, Teachers, preprocessing_of
+from nsfast.labels.labeling.unfinished import PATIENCE, UnfinishedTable
 from nsfast.labels.origin import Origin
 from nsfast.labels.predict import ahead, evaluating
 from nsfast.labels.shards import Rows, rows_of
 from nsfast.labels.table import LabelTable
-from nsfast.labels.teachers import Batch, Reader, Teachers, preprocessing_of
-from nsfast.labels.unfinished import PATIENCE, UnfinishedTable
 from nsfast.progress import Progress
 from nsfast.training.targets import Distributions
 

@@ -19,11 +19,17 @@ import numpy as np
 
 from nsfast.errors import NsfastError, choice, nearest, within
 from nsfast.files import write_csv, write_json
-from nsfast.labels.decided import Decided
+from nsfast.labels.balancing.decided import Decided
+from nsfast.labels.balancing.limits import Limits, limits_of, threshold_codes
+from nsfast.labels.balancing.lots import Lots
+from nsfast.labels.balancing.selection import (
+    Selection,
+    Unordered,
+    read_selection,
+    write_selection,
+    written_selection,
+)
 from nsfast.labels.histogram import Histogram, confidence_of
-from nsfast.labels.limits import Limits, limits_of, threshold_codes
-from nsfast.labels.lots import Lots
-from nsfast.labels.selection import Selection, Unordered, read_selection, write_selection, written_selection
 from nsfast.labels.table import LabelTable
 
 METHODS = ("top", "official", "none")

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nsfast.errors import NsfastError
-from nsfast.labels.pieces import written_in_pieces
+from nsfast.labels.balancing.pieces import written_in_pieces
 from nsfast.labels.shards import damaged, read_batches
 
 COLUMNS = ("id", "class", "copies")

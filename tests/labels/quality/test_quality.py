@@ -11,11 +11,11 @@ from nsfast.analysis.metrics import reliability_table, wilson_interval
 from nsfast.errors import NsfastError
 from nsfast.files import read_json
 from nsfast.labels import Origin, write_labels
-from nsfast.labels import decided as decided_module
-from nsfast.labels import quality as quality_module
-from nsfast.labels.quality import entropies, quality, read_quality, write_quality
+from nsfast.labels.balancing import decided as decided_module
+from nsfast.labels.quality import quality as quality_module
+from nsfast.labels.quality.quality import entropies, quality, read_quality, write_quality
+from nsfast.labels.quality.tally import STEPS
 from nsfast.labels.shards import rows_of
-from nsfast.labels.tally import STEPS
 
 CLASSES = ("ant", "bee", "cat", "dog", "$e")
 LABELED = np.repeat([0, 1, 2, 3], [4, 3, 2, 1])

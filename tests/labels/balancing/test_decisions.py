@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsfast.errors import NsfastError
-from nsfast.labels.decisions import read_decisions
+from nsfast.labels.balancing.decisions import read_decisions
 from nsfast.labels.origin import Origin
 from nsfast.labels.table import write_labels
 

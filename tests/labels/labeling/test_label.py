@@ -11,7 +11,7 @@ from torch import nn
 from nsfast.errors import NsfastError
 from nsfast.files import read_json
 from nsfast.images import Split
-from nsfast.labels.unfinished import UnfinishedTable
+from nsfast.labels.labeling.unfinished import UnfinishedTable
 
 
 @pytest.mark.parametrize(("batch", "shard"), [(7, 25), (60, 60), (1, 4), (64, 1000)])
@@ -106,7 +106,7 @@ def test_progress_counts_what_others_did_and_says_how_fast(
     ]
     said = []
     monkeypatch.setattr(
-        "nsfast.labels.label.Progress.update", lambda self, done: said.append((self.first, done))
+        "nsfast.labels.labeling.label.Progress.update", lambda self, done: said.append((self.first, done))
     )
     labeling.run(teacher, tiny, tmp_path / "a", shard=10)
     assert said[0][0] == 30 and said[0][1] >= 37 and said[-1] == (30, 60)
@@ -136,7 +136,7 @@ def test_what_a_writer_finds_wrong_stops_labeling_before_the_next_shard_is_throu
         failed.set()
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("nsfast.labels.unfinished.write_shard", broken)
+    monkeypatch.setattr("nsfast.labels.labeling.unfinished.write_shard", broken)
     waiting = Waiting(teacher)
     with pytest.raises(OSError, match="Input/output error"):
         labeling.run(waiting, tiny, tmp_path, batch=1, shard=25)

@@ -13,7 +13,7 @@ from nsfast.labels.histogram import Histogram, codes_of
 from nsfast.labels.origin import class_number
 
 if TYPE_CHECKING:
-    from nsfast.labels.balance import Balancing
+    from nsfast.labels.balancing.balance import Balancing
 
 
 @dataclass(frozen=True)

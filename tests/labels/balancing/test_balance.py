@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from nsfast.errors import NsfastError
 from nsfast.files import read_csv, read_json
-from nsfast.labels import Balancing, about_selection, balance, decided, lots, pieces, what_if
+from nsfast.labels import Balancing, about_selection, balance, what_if
+from nsfast.labels.balancing import decided, lots, pieces
+from nsfast.labels.balancing.selection import read_selection
 from nsfast.labels.histogram import above, codes_of
-from nsfast.labels.selection import read_selection
 from nsfast.labels.shards import read_parquet
 
 CLASSES = ("ant", "bee", "cat", "dog")

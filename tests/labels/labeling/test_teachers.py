@@ -12,8 +12,8 @@ from nsfast.images.files import PictureFiles
 from nsfast.images.index import open_index, write_index
 from nsfast.labels import Origin, read_labels
 from nsfast.labels.contents import content_codes
-from nsfast.labels.label import preprocessing_of
-from nsfast.labels.teachers import DECODING
+from nsfast.labels.labeling.label import preprocessing_of
+from nsfast.labels.labeling.teachers import DECODING
 
 
 def test_two_teachers_and_mirror_images_are_averaged_in_float32(labeling, teacher, tiny, tmp_path):
@@ -167,7 +167,7 @@ def test_a_table_of_pictures_that_were_decoded_otherwise_is_another(
 ):
     before = Origin(tiny.classes, "abc", preprocessing=preprocessing_of(teacher, tiny.unlabeled))
     labeling.run(teacher, tiny, tmp_path, before)
-    monkeypatch.setattr("nsfast.labels.teachers.DECODING", DECODING + 1)
+    monkeypatch.setattr("nsfast.labels.labeling.teachers.DECODING", DECODING + 1)
     after = Origin(tiny.classes, "abc", preprocessing=preprocessing_of(teacher, tiny.unlabeled))
     with pytest.raises(NsfastError, match=f"decoding is {DECODING} instead of {DECODING + 1}; give another"):
         labeling.run(teacher, tiny, tmp_path, after)

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from nsfast.errors import NsfastError
-from nsfast.labels import claims as module
-from nsfast.labels.claims import Claims, place_among_processes
+from nsfast.labels.labeling import claims as module
+from nsfast.labels.labeling.claims import Claims, place_among_processes
 
 
 def claims(folder, work="w", **options):

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from nsfast.errors import NsfastError
 from nsfast.labels import Balancing, balance, what_if, write_labels
-from nsfast.labels.decided import Decided
+from nsfast.labels.balancing.decided import Decided
+from nsfast.labels.balancing.limits import limits_of
 from nsfast.labels.histogram import Histogram
-from nsfast.labels.limits import limits_of
 from nsfast.labels.origin import Origin
 from nsfast.labels.table import LabelTable
 
@@ -291,5 +291,5 @@ def test_a_class_that_coin_flips_leave_empty_is_an_error_too(tmp_path, table_of)
 
 def test_balancing_needs_no_torch():
     """Which takes a quarter of a gigabyte."""
-    code = "import sys, nsfast.labels.balance; sys.exit('torch' in sys.modules)"
+    code = "import sys, nsfast.labels.balancing.balance; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

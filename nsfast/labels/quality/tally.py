@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from nsfast.errors import NsfastError
-from nsfast.labels.decided import Decided
+from nsfast.labels.balancing.decided import Decided
 from nsfast.labels.histogram import CODES, codes_of, confidence_of
-from nsfast.labels.reliability import reliability_of_counts, wilson_interval
+from nsfast.labels.quality.reliability import reliability_of_counts, wilson_interval
 from nsfast.labels.table import LabelTable
 
 STEPS = tuple(step / 20 for step in range(21))

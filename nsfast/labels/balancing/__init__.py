@@ -1,0 +1,1 @@
+"""Filtering and balancing: which pseudo-labels a student sees, and how often."""

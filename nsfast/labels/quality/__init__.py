@@ -1,0 +1,1 @@
+"""How good pseudo-labels are, with their truth and without."""
