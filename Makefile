@@ -25,7 +25,7 @@ run: $(VENV)/.installed ## run the digits profile from the first label to the re
 	$(BIN)/nsfast run digits $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests (ARGS="-k folder" and the like)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style, import floors and that notebooks hold no outputs
 	$(BIN)/ruff check

@@ -16,6 +16,11 @@ from nsfast.images import ImageSet, Split  # noqa: E402
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: ("smoke" not in item.path.name, "runs" not in item.path.parts))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
