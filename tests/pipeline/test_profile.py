@@ -8,6 +8,7 @@ import yaml
 from nsfast.errors import NsfastError
 from nsfast.pipeline.notebooks import NOTEBOOKS, code_fingerprint, declared_parameters, notebook_path
 from nsfast.pipeline.profile import GROUPS, profile_names, resolve, stage_parameters
+from nsfast.pipeline.round_labels import check_labels
 from nsfast.pipeline.run_folder import read_run, write_profile
 from nsfast.training import Recipe
 
@@ -184,6 +185,21 @@ def test_comments_outputs_and_prose_do_not_change_the_code_but_code_does(copied_
     assert edit(copied_notebooks, '"outputs": []', '"outputs": [{"output_type": "stream"}]') == before
     assert edit(copied_notebooks, "# 3 · Balancing", "# 3 · Something else") == before
     assert edit(copied_notebooks, "stage.select(labels)", "stage.select(labels[:5])") != before
+
+
+@pytest.mark.parametrize(
+    "setting, words",
+    [
+        ("labeling.top=4", "top is 4; keep 1 to 3 classes"),
+        ("labeling.also=[nowhere]", "no model in .*nowhere"),
+        ("balancing.thresholds={4: high}", r"must be of type dict\[str, float\]"),
+        ("balancing.thresholds={4: 0.5}", "unknown class '4'"),
+        ("balancing.decisions=nowhere.jsonl", "there is no such file"),
+    ],
+)
+def test_what_labeling_or_balancing_would_refuse_is_refused_before_a_teacher_is_trained(tiny, setting, words):
+    with pytest.raises(NsfastError, match=words):
+        check_labels(resolve("digits", (setting,)), tiny)
 
 
 def test_every_parameter_says_what_it_is():
