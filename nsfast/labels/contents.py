@@ -27,8 +27,9 @@ import pyarrow as pa
 from nsfast.errors import NsfastError, within
 from nsfast.files import write_csv
 from nsfast.labels.alike import Alike
+from nsfast.labels.pictures import names_of
 from nsfast.labels.shards import read_batches, read_parquet, write_parquet
-from nsfast.labels.table import names_of, read_labels
+from nsfast.labels.table import read_labels
 
 if TYPE_CHECKING:
     from nsfast.images import PictureFiles, Split

@@ -88,7 +88,7 @@ class LabelingJob:
     def origin(self, networks: list, pictures: Split | PictureIndex) -> Origin:
         """Return what the label table will say of itself."""
         from nsfast.labels import Origin
-        from nsfast.labels.labeling.label import preprocessing_of
+        from nsfast.labels.labeling.teachers import preprocessing_of
         from nsfast.training.model_file import read_about
         from nsfast.training.targets import usual_top
 

@@ -37,7 +37,7 @@ def expected_origin(run: Path, stage: Stage, images: ImageSet, found: Origin) ->
         NsfastError: there is no model of the teacher.
     """
     from nsfast.labels import Origin
-    from nsfast.labels.labeling.label import preprocessing_of
+    from nsfast.labels.labeling.teachers import preprocessing_of
     from nsfast.training.model_file import read_about
 
     labeling = Records(run).entries(stage).get("labeling", {}).get("parameters", {})

@@ -162,7 +162,7 @@ def test_pictures_in_files_are_seen_by_the_teacher_as_the_labeling_says(tmp_path
 
     from nsfast.images.files import PictureFiles
     from nsfast.labels import Origin
-    from nsfast.labels.labeling.label import preprocessing_of
+    from nsfast.labels.labeling.teachers import preprocessing_of
 
     save_teacher(tmp_path / "teacher", tiny)
     for i in range(2):

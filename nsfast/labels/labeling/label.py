@@ -19,7 +19,7 @@ from torch import nn
 from nsfast.errors import NsfastError, within
 from nsfast.images import Split
 from nsfast.labels.labeling.claims import place_among_processes
-from nsfast.labels.labeling.teachers import Batch, Reader, Teachers, preprocessing_of
+from nsfast.labels.labeling.teachers import Batch, Reader, Teachers
 from nsfast.labels.labeling.unfinished import PATIENCE, UnfinishedTable
 from nsfast.labels.origin import Origin
 from nsfast.labels.predict import ahead, evaluating
@@ -30,8 +30,6 @@ from nsfast.training.targets import Distributions
 
 if TYPE_CHECKING:
     from nsfast.images.index import PictureIndex
-
-__all__ = ["label", "preprocessing_of"]
 
 
 def label(

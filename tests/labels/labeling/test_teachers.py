@@ -12,8 +12,7 @@ from nsfast.images.files import PictureFiles
 from nsfast.images.index import open_index, write_index
 from nsfast.labels import Origin, read_labels
 from nsfast.labels.contents import content_codes
-from nsfast.labels.labeling.label import preprocessing_of
-from nsfast.labels.labeling.teachers import DECODING
+from nsfast.labels.labeling.teachers import DECODING, preprocessing_of
 
 
 def test_two_teachers_and_mirror_images_are_averaged_in_float32(labeling, teacher, tiny, tmp_path):
