@@ -212,7 +212,7 @@ def label_quality_by_round(records: Sequence[Mapping]) -> Figure:
         }
         right.annotate("of all pictures that have a class, right", (place[-1], in_class[-1]), **answer_at)
     tidy(left, "round", "share of unlabeled pictures", "Coverage: labels used")
-    tidy(right, "round", "share of labels used", "Precision: of those, right (95 % interval)")
+    tidy(right, "round", "share that is right", "Precision: of those, right (95 % interval)")
     for axes, series in ((left, value["coverage"]), (right, value["precision"])):
         axes.set_xticks(place, [plain(number) for number in rounds])
         axes.set_xlim(-0.4, len(rounds) - 0.4)

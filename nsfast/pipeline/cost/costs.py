@@ -27,9 +27,10 @@ from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.stages import Stage, stages_of
 
 # seconds of a stage beside its steps and forward passes (process, kernel, imports, figures, model file): a run of the
-# digits on a quiet AMD EPYC with one thread, 2026-11-24; "images" is the start of the command and the pictures
+# digits on a quiet AMD EPYC with one thread, 2026-11-24, labeling and balancing 2026-11-25; "images" is the start of
+# the command and the pictures
 NOTEBOOK_SECONDS = {
-    **{"images": 5.0, "teacher": 8.4, "labeling": 6.2, "balancing": 4.0},
+    **{"images": 5.0, "teacher": 8.4, "labeling": 7.4, "balancing": 6.6},
     **{"student": 8.7, "iterate": 5.0, "analysis": 3.5},
 }
 DECODING_THREADS = 2  # of the analysis, as `PictureFiles` has them where nobody says
