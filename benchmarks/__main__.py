@@ -17,7 +17,7 @@ from table import RESULTS, show, write
 
 SCRIPTS = (
     *("step", "timm_loop", "overhead", "average"),
-    *("randaugment", "depth", "loading", "decode", "epoch", "labeling", "balance"),
+    *("randaugment", "depth", "loading", "decode", "epoch", "labeling", "balance", "explore"),
 )
 WORDS = "Processor time of one thread."
 

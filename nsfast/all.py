@@ -3,8 +3,8 @@
 from nsfast.analysis.evaluate import attack_rows, corruption_rows, model_rows, probabilities_of
 from nsfast.analysis.figures import *
 from nsfast.analysis.metrics import calibrated_ece, reliability_table, summary, wilson_interval
-from nsfast.explore.core import ThresholdPreview
-from nsfast.explore.live import ThresholdExplorer
+from nsfast.explore.core import PseudoLabels, ThresholdPreview
+from nsfast.explore.live.explorer import Explorer
 from nsfast.images import *
 from nsfast.images.digits import digits
 from nsfast.images.folder import read_folder
@@ -17,6 +17,7 @@ from nsfast.losses import SoftTargetCrossEntropy, SoftTargets, soft_accuracy
 from nsfast.models import build_model
 from nsfast.noise import *
 from nsfast.pipeline import begin
+from nsfast.pipeline.exploring import explore_run
 from nsfast.training import Recipe
 from nsfast.training.average import WeightAverage
 from nsfast.training.batches import JointDL, joint_loaders

@@ -127,7 +127,10 @@ def balance(
         float,
         typer.Option(help="Of the confidence: 1 as stored, above 1 less sure; fit_temperature finds it."),
     ] = 1.0,
-    decisions: Annotated[Path | None, typer.Option(help="The explorer's decisions, a .jsonl.")] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="The explorer's decisions, a .jsonl; those of later rounds are not heeded."),
+    ] = None,
     duplicates: Annotated[
         bool, typer.Option(help="Whether pictures that are equal to another of the pool stay.")
     ] = True,
@@ -154,6 +157,37 @@ def balance(
         print(f"... {len(balanced.rows):,} classes in all: {out / 'balance.csv'}")
     kept, seen = (sum(row[name] for row in balanced.rows) for name in ("kept", "seen"))
     print(f"{kept:,} pictures, {seen:,} with copies: {out / 'selection.parquet'}")
+
+
+@app.command()
+def decisions(
+    files: Annotated[
+        list[Path], typer.Argument(help="The explorer's decisions, of one person or more: .jsonl.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Write all of them to one .jsonl, in order of time.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a row for each picture that is decided.")] = None,
+):
+    """Show what people decided on pseudo-labels, and where they differ; merge their files."""
+    from nsfast.files import write_csv
+    from nsfast.labels.decisions import COLUMNS, merge_decisions
+
+    found = merge_decisions(files, out)
+    if found.warning:
+        print(f"warning: {found.warning}")
+    counts = {name: f"{len(getattr(found, name)):,}" for name in ("accepted", "rejected", "relabeled")}
+    table([{"decided": f"{len(found):,}", **counts, "people differ on": f"{len(found.conflicts):,}"}])
+    if found.conflicts:
+        print("where people differ, the latest decision counts:")
+        for name in list(found.conflicts)[:20]:
+            print(f"  {found.disagreement(name)}")
+    if len(found.conflicts) > 20:
+        print(f"  ... {len(found.conflicts):,} in all" + ("" if csv else "; --csv writes them"))
+    if csv:
+        write_csv(csv, found.rows(), COLUMNS)
+    for path in filter(None, (out, csv)):
+        print(f"written: {path}")
 
 
 def _thresholds(given: list[str] | tuple) -> dict[str, float]:

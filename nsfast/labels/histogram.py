@@ -148,6 +148,23 @@ class Histogram:
         ]
         return np.concatenate(parts, axis=-1)
 
+    def by_code(self, share: np.ndarray | None = None, above: np.ndarray | None = None) -> np.ndarray:
+        """Return how many labels have each code, float64 (15361,), with nothing below the lowest.
+
+        Args:
+            share: (classes,) how much a label of each class counts; 1 if left out.
+            above: (classes,) codes; only labels with a higher one count. All if left out.
+        """
+        found = np.zeros(CODES)
+        first = np.zeros(self.classes, np.int64) if above is None else np.asarray(above) + 1
+        for some in self._blocks():
+            for number, counts in zip(range(some.start, some.stop), self._counts(some), strict=True):
+                start = max(int(first[number]), self.lowest)
+                weight = 1.0 if share is None else share[number]
+                if weight and start < CODES:
+                    found[start:] += counts[start - self.lowest :] * weight
+        return found
+
     def surest(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return where the most confident labels of each class end.
 

@@ -223,7 +223,7 @@ def resolve(name_or_path: str, settings: tuple[str, ...] = (), seed: int | None 
         if str(start := groups[group].get("start", "")).endswith(".safetensors"):
             groups[group]["start"] = str(Path(start).expanduser().resolve())
     groups["labeling"]["also"] = [str(Path(p).expanduser().resolve()) for p in groups["labeling"]["also"]]
-    if decisions := groups["balancing"]["decisions"]:
+    if Path(decisions := groups["balancing"]["decisions"]).name != decisions:  # else it is in the run folder
         groups["balancing"]["decisions"] = str(Path(decisions).expanduser().resolve())
     if seed is not None:
         top["seed"] = within("seed", seed, 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from nsfast.errors import NsfastError
 from nsfast.files import read_csv, write_text
 from nsfast.images import load_images
+from nsfast.pipeline.report_decisions import decisions_of_rounds
 from nsfast.pipeline.run_folder import read_run
 
 STYLE = """
@@ -95,6 +96,18 @@ def table_html(rows: list[dict]) -> str:
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
+def decisions_html(run: Path, rounds: int, most: int = 50) -> str:
+    """Return what people decided as HTML, at most so many pictures; empty where nobody decided anything."""
+    counts, decisions = decisions_of_rounds(run, rounds)
+    if not counts:
+        return ""
+    more = f"The first {most} of {len(decisions):,}; each" if len(decisions) > most else "Each"
+    return (
+        f"<h2>What people decided</h2>{table_html(counts)}{table_html(decisions[:most])}"
+        f"<p class='note'>{more} round's are in its decisions.csv. Where people differ, the latest decision counts.</p>"
+    )
+
+
 def figure_html(path: Path) -> str:
     """Return a PNG file as an embedded image; empty where there is none."""
     if not path.is_file():
@@ -138,6 +151,7 @@ def write_report(run: str | Path) -> Path:
         "Choices were made on validation; the test pictures were read once, here.</p>",
         section("What did each step buy?", "accuracy"),
         section("Are the pseudo-labels good, and do they get better?", "label_quality"),
+        decisions_html(run, profile.rounds),
         section("Can the confidence be believed?", "reliability"),
         section(
             "Is the student more robust?",

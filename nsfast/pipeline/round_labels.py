@@ -17,7 +17,6 @@ from nsfast.pipeline.origin import expected_origin, require_same_pictures, teach
 from nsfast.pipeline.stages import Records, Stage
 
 if TYPE_CHECKING:
-    from nsfast.explore.core import ThresholdPreview
     from nsfast.labels import Balanced, Balancing, LabelTable
     from nsfast.pipeline.balancing import DecidedPictures
     from nsfast.pipeline.labeling import LabelingJob
@@ -103,22 +102,6 @@ class RoundLabels:
         require_same_pictures(found, self.images.unlabeled, np.arange(len(self.images.unlabeled)))
         return found
 
-    def preview(self, labels: LabelTable) -> ThresholdPreview:
-        """Return what `select` would make of the labels at any other threshold."""
-        from nsfast.explore.core import ThresholdPreview
-        from nsfast.labels.balancing.decided import Decided
-        from nsfast.labels.histogram import Histogram
-
-        how, single, right = self.balancing, self.decided, None
-        overlays = {name: getattr(single, name) for name in ("relabeled", "accepted", "dropped")}
-        decided = Decided(labels, how.temperature, **overlays)
-        if self.images.truth is not None:
-            right = Histogram(len(labels.classes))
-            for part in decided.parts():
-                same = part.classes == self.images.truth[part.ids]
-                right.add_codes(part.classes[same], part.codes[same])
-        return ThresholdPreview.of_histogram(decided.histogram(), labels.classes, how, right)
-
     @cached_property
     def balancing(self) -> Balancing:
         """Return what the stage's parameters ask for, with the temperature that validation asks for."""
@@ -127,19 +110,20 @@ class RoundLabels:
         chosen = self.stage.parameters
         return balancing_of(chosen, self.temperature() if chosen["calibrate"] else 1.0)
 
-    @cached_property
+    @property
     def decided(self) -> DecidedPictures:
-        """What is decided of single pictures."""
+        """What is decided of single pictures by now."""
         from nsfast.labels import read_labels
-        from nsfast.pipeline.balancing import decisions_of
+        from nsfast.pipeline.balancing import decisions_file, decisions_of
 
-        chosen = self.stage.parameters
-        return decisions_of(read_labels(self.folder / "labels"), chosen["decisions"], chosen["duplicates"])
+        path = decisions_file(self.run, self.stage.parameters["decisions"])
+        return decisions_of(read_labels(self.folder / "labels"), path, self.stage.parameters["duplicates"])
 
     def select(self, labels: LabelTable) -> Balanced:
         """Filter and balance.
 
-        Writes `selection.parquet`, `selection.labels.npy`, `balance.csv`, `balancing.json` and `quality.json`.
+        Writes `selection.parquet`, `selection.labels.npy`, `balance.csv`, `balancing.json`, `decisions.csv` and
+        `quality.json`.
         """
         from nsfast.labels.quality.quality import write_quality
         from nsfast.pipeline.balancing import balance_table
@@ -189,11 +173,12 @@ class RoundLabels:
         return found.value
 
 
-def check_labels(profile: Profile, images: ImageSet) -> None:
-    """Raise `NsfastError` for what labeling or balancing would refuse, before anything is trained."""
+def check_labels(profile: Profile, images: ImageSet, run: Path = Path()) -> None:
+    """Raise `NsfastError` for what labeling or balancing in a run folder would refuse, before anything is trained."""
     from nsfast.labels import Origin
     from nsfast.labels.balancing.limits import threshold_codes
-    from nsfast.pipeline.balancing import balancing_of
+    from nsfast.labels.decisions import read_decisions
+    from nsfast.pipeline.balancing import balancing_of, decisions_file
     from nsfast.training.model_file import read_about
 
     labeling, balancing = profile.groups["labeling"], profile.groups["balancing"]
@@ -201,8 +186,8 @@ def check_labels(profile: Profile, images: ImageSet) -> None:
         read_about(folder)
     Origin(images.classes, teacher="", top=max(labeling["top"], 0))
     threshold_codes(balancing_of(balancing), images.classes)
-    if balancing["decisions"] and not Path(balancing["decisions"]).is_file():
-        raise NsfastError(f"balancing.decisions is {balancing['decisions']!r}, but there is no such file")
+    if path := decisions_file(run, balancing["decisions"]):
+        read_decisions(path).numbered({}, images.classes)
 
 
 def job_of_run(run: str | Path, number: int) -> LabelingJob:

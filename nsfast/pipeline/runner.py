@@ -110,7 +110,7 @@ def _check_sizes(profile: Profile, stages: list[Stage], records: Records, images
     from nsfast.pipeline.round_labels import check_labels
     from nsfast.training import Recipe
 
-    check_labels(profile, images)
+    check_labels(profile, images, records.run)
     shape, tried = (len(images.classes), images.channels), set()
     as_files = hasattr(images.labeled.pixels, "crops")
 

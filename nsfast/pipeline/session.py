@@ -23,7 +23,7 @@ from nsfast.streams import hash_order
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nsfast.explore.core import ThresholdPreview
+    from nsfast.explore.live.explorer import Explorer
     from nsfast.labels import LabelTable
     from nsfast.labels.balancing.balance import Balanced
     from nsfast.models import Network
@@ -141,9 +141,15 @@ class Session:
         """Open this round's label table, if it is of its teacher and of these classes and pictures."""
         return self.round_labels.labels()
 
-    def preview(self, labels: LabelTable) -> ThresholdPreview:
-        """Return what any threshold would make of the labels with this stage's other parameters."""
-        return self.round_labels.preview(labels)
+    def explorer(self, labels: LabelTable) -> Explorer:
+        """Return the explorer of this round's labels, to be balanced with the parameters in force."""
+        from nsfast.pipeline.exploring import explorer_of
+        from nsfast.pipeline.round_labels import RoundLabels
+
+        of_round = {stage.kind: stage for stage in self.stages if stage.round == self.stage.round}
+        of_round[self.stage.kind] = self.stage
+        ours = RoundLabels(self.run, of_round["balancing"], self.images, self.profile.threads)
+        return explorer_of(ours, labels, of_round["student"])
 
     def quality(self, labels: LabelTable) -> dict:
         """Return how good the labels are at the threshold that the run balances this round with."""
@@ -154,6 +160,8 @@ class Session:
 
     def select(self, labels: LabelTable) -> Balanced:
         """Filter and balance with this stage's parameters; write `selection.parquet` and what goes with it."""
+        # people may have decided since the notebook began
+        self._fingerprint = self.records.fingerprint(self.stage, self.stages)
         self._begin_to_write()
         return self.round_labels.select(labels)
 

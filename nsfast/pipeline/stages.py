@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nsfast
 from nsfast.errors import NsfastError
@@ -12,6 +12,9 @@ from nsfast.files import checksum, fingerprint, read_json, write_json
 from nsfast.pipeline.notebooks import HOW, NOTEBOOKS, code_fingerprint
 from nsfast.pipeline.profile import Profile
 from nsfast.streams import stream_seed
+
+if TYPE_CHECKING:
+    from nsfast.labels.decisions import Lines
 
 MODEL = ("model.safetensors", "model.json", "history.csv", "metrics.json")
 OUTPUTS = {
@@ -25,6 +28,7 @@ OUTPUTS = {
         "selection.labels.npy",
         "balance.csv",
         "balancing.json",
+        "decisions.csv",
         "quality.json",
     ),
     "student": MODEL,
@@ -119,7 +123,7 @@ def stages_of(profile: Profile) -> list[Stage]:
     measured = ("images/truth.npy", *everything, *scores)
     stages.append(Stage("iterate", "iterate", rounds, needs=(*students, "control"), consumes=measured))
     analysis = {**groups["analysis"], "seed": stream_seed(profile.seed, "analysis") % 2**31}
-    measured = ("images/*.npy", "images/*.parquet", "iterate/rounds.csv", *everything)
+    measured = ("images/*.npy", "images/*.parquet", "iterate/rounds.csv", "*/decisions.csv", *everything)
     stages.append(Stage("analysis", "analysis", analysis, needs=("iterate",), consumes=measured))
     return stages
 
@@ -145,6 +149,7 @@ class Records:
     def __init__(self, run: str | Path):
         self.run = Path(run)
         self._checksums: dict[tuple, str] = {}
+        self._decisions: dict[tuple, Lines] = {}
 
     def _path(self, stage: Stage) -> Path:
         return self.run / stage.folder / "stage.json"
@@ -185,9 +190,10 @@ class Records:
             folders = {s.folder for s in run_stages} | {"images"}
             consumed = {path: sum_ for path, sum_ in consumed.items() if path.split("/")[0] in folders}
         what = {name: value for name, value in stage.parameters.items() if name not in HOW}
-        for name in ("start", "decisions"):
-            if (file := Path(what.get(name) or "")).is_file():
-                what[name] = self.checksum(file)
+        if (file := Path(what.get("start") or "")).is_file():
+            what["start"] = self.checksum(file)
+        if "decisions" in what:
+            what["decisions"] = self._decided(what["decisions"], stage.round) or ""
         models = [Path(folder) / "model.json" for folder in what.get("also", ())]
         what |= (
             {"also": [self.checksum(path) if path.is_file() else str(path) for path in models]}
@@ -196,6 +202,21 @@ class Records:
         )
         parts = {"stage": stage.kind, "parameters": what, "code": code_fingerprint(stage.kind)}
         return fingerprint({**parts, "version": nsfast.__version__, "consumed": consumed})
+
+    def _decided(self, given: str, round: int) -> dict[str, tuple]:
+        """What the decisions of a round make of each picture, however and by whom that was said."""
+        from nsfast.labels.decisions import read_lines
+        from nsfast.pipeline.balancing import decisions_file
+
+        path = decisions_file(self.run, given)
+        if path is None:
+            return {}
+        state = path.stat()
+        key = (str(path), state.st_size, state.st_mtime_ns)
+        if key not in self._decisions:
+            self._decisions[key] = read_lines(path)
+        verdicts = self._decisions[key].decisions(round).verdicts
+        return {name: (verdict.action, verdict.meaning[1]) for name, verdict in verdicts.items()}
 
     def stands(self, stage: Stage, run_stages: list[Stage]) -> bool:
         """Whether the stage finished, from what goes into it now, and everything it left is still there."""

@@ -104,15 +104,10 @@ def build_learner(
     targets = JointTargets(labeled.labels, distributions)
     valid_targets = torch.from_numpy(np.asarray(validation.labels))
     as_files = any(hasattr(p, "crops") for p in (*pixels, validation.pixels))
+    train_set = training_pictures(recipe, pixels, targets, as_files, device)
     if as_files:
-        pixels, valid = ([_at(p, side) for p in parts] for parts in (pixels, [validation.pixels]))
-        inception = recipe.crop == "inception"
-        train_set = FilePictures(pixels, targets, 0, inception=inception, flip=recipe.flip and inception)
-        valid_set = FilePictures(valid, valid_targets, 1)
-    elif recipe.crop == "inception":
-        raise NsfastError("crop 'inception' needs pictures kept as files; set crop to 'pad' or 'none'")
+        valid_set = FilePictures([_at(validation.pixels, side)], valid_targets, 1)
     else:
-        train_set = Pictures(pixels, targets, 0, device)
         valid_set = Pictures([validation.pixels], valid_targets, 1, device)
     loaders = joint_loaders(
         train_set,
@@ -126,7 +121,7 @@ def build_learner(
         workers=workers if as_files else 0,
         rank=processes.rank,
         processes=processes.count,
-        transforms=_batch_transforms(recipe, train_set),
+        transforms=batch_transforms(recipe, train_set),
         validation_batch=pictures_at_once(side),
         device=device,
     )
@@ -160,8 +155,25 @@ def _at(pixels, side: int):
     return pixels.at(side) if hasattr(pixels, "at") and pixels.shape[1] != side else pixels
 
 
-def _batch_transforms(recipe: Recipe, pictures) -> tuple:
-    """What is done to batches on the device, beside RandAugment."""
+def training_pictures(
+    recipe: Recipe, pixels: list, targets: torch.Tensor | JointTargets, as_files: bool, device="cpu"
+) -> Pictures | FilePictures:
+    """Return pictures and targets as a training of the recipe takes them: cropped, at its resolution if kept as files.
+
+    Raises:
+        NsfastError: crops that only pictures kept as files can have.
+    """
+    inception = recipe.crop == "inception"
+    if as_files:
+        pixels = [_at(part, recipe.resolution or pixels[0].shape[1]) for part in pixels]
+        return FilePictures(pixels, targets, 0, inception=inception, flip=recipe.flip and inception)
+    if inception:
+        raise NsfastError("crop 'inception' needs pictures kept as files; set crop to 'pad' or 'none'")
+    return Pictures(pixels, targets, 0, device)
+
+
+def batch_transforms(recipe: Recipe, pictures: Pictures | FilePictures) -> tuple:
+    """Return what is done to batches of training on the device, beside RandAugment."""
     found = []
     if (
         recipe.resolution

@@ -62,6 +62,4 @@ def test_a_flipped_byte_in_prepared_pictures_is_named(tmp_path, pictures):
 def test_one_import_gives_a_notebook_the_parts():
     names: dict = {}
     exec("from nsfast.all import *", names)
-    assert {"Recipe", "begin", "train", "label", "balance", "ThresholdExplorer", "accuracy_by_model"} <= set(
-        names
-    )
+    assert {"Recipe", "begin", "train", "label", "balance", "Explorer", "accuracy_by_model"} <= set(names)

@@ -6,6 +6,7 @@ import pytest
 
 from nsfast.errors import NsfastError
 from nsfast.files import write_json
+from nsfast.labels.decisions import DecisionLog
 from nsfast.pipeline.profile import resolve
 from nsfast.pipeline.run_folder import _made_from
 from nsfast.pipeline.runner import chosen_stages, plan
@@ -41,7 +42,7 @@ def pretend(run, profile, changed=()):
             "teacher": ["model.safetensors", "model.json", "history.csv", "metrics.json"],
             "student": ["model.safetensors", "model.json", "history.csv", "metrics.json"],
             "labeling": ["labels/part-00000.parquet", "labeling.json"],
-            "balancing": ["selection.parquet", "selection.labels.npy", "balance.csv"],
+            "balancing": ["selection.parquet", "selection.labels.npy", "balance.csv", "decisions.csv"],
             "iterate": ["rounds.csv"],
             "analysis": ["report.html"],
         }[stage.kind]
@@ -177,3 +178,104 @@ def test_rounds_left_over_from_a_longer_run_do_not_count(tmp_path, profile):
     (tmp_path / "round-9" / "labels").mkdir(parents=True)
     (tmp_path / "round-9" / "model.safetensors").write_text("old")
     assert to_run(tmp_path, profile) == []
+
+
+BALANCING = ["round-1/balancing", "round-2/balancing"]
+
+
+@pytest.fixture
+def log(tmp_path, profile):
+    """The decisions of a finished run."""
+    pretend(tmp_path, profile)
+
+    def of_round(number=None, who="ann"):
+        return DecisionLog(tmp_path / "decisions.jsonl", who, round=number)
+
+    return of_round
+
+
+def test_a_decision_runs_balancing_from_its_round_on_and_an_undo_brings_the_old_state_back(
+    log, tmp_path, profile
+):
+    every, second = log(), log(2)
+    every.reject("a")
+    assert to_run(tmp_path, profile) == BALANCING
+    every.undo()
+    assert to_run(tmp_path, profile) == []
+    second.relabel("a", "cat")
+    assert to_run(tmp_path, profile) == BALANCING[1:]
+    log(3).reject("a")
+    second.undo()
+    assert to_run(tmp_path, profile) == []  # there is no round 3
+    states = dict(
+        (stage.name, state) for stage, state in plan(tmp_path, profile, force=("round-1/balancing",))
+    )
+    assert states["round-1/labeling"] == "stands" and states["analysis"] == "runs if what it reads changes"
+
+
+def test_who_decided_when_and_why_does_not_matter_but_what_does(log, tmp_path, profile):
+    log().reject("a", why="blurred")
+    log(None, "bob").accept("b", predicted="cat")
+
+    def fingerprints():
+        records, stages = Records(tmp_path), stages_of(profile)
+        return [records.fingerprint(stage, stages) for stage in matching(stages, "balancing")]
+
+    before = fingerprints()
+    assert len({*before}) == 2
+    (tmp_path / "decisions.jsonl").unlink()
+    log(1, "cem").reject("c"), log(1, "cem").undo()
+    log(1, "cem").accept("b", predicted="cat", confidence=0.4, selection="sort='margin'")
+    log(1, "dan").reject("a")
+    assert fingerprints() == before
+    log(1, "dan").relabel("a", "cat")
+    assert fingerprints()[0] != before[0]
+    log(1, "dan").undo()
+    log(1, "cem").accept("b", predicted="dog")  # another class was accepted
+    assert fingerprints()[0] != before[0] and fingerprints()[1] != before[1]
+
+
+def test_no_file_an_empty_one_and_one_without_effect_are_the_same(log, tmp_path, profile):
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("")
+    assert to_run(tmp_path, profile) == []
+    assert to_run(tmp_path, resolve("digits", ("iterate.rounds=2", "balancing.decisions=''"))) == []
+    log().reject("a")
+    path.write_bytes(path.read_bytes()[:-9])  # torn
+    assert to_run(tmp_path, profile) == []
+    elsewhere = path.rename(tmp_path / "elsewhere.jsonl")
+    log().reject("b"), log().undo()
+    assert to_run(tmp_path, profile) == []
+    elsewhere.write_bytes(path.read_bytes())
+    assert to_run(tmp_path, resolve("digits", ("iterate.rounds=2", f"balancing.decisions={elsewhere}"))) == []
+
+
+def test_decisions_that_cannot_be_read_are_named(log, tmp_path, profile):
+    (tmp_path / "decisions.jsonl").write_text("{}\n")
+    with pytest.raises(NsfastError, match="decisions.jsonl, line 1: no 'action'"):
+        to_run(tmp_path, profile)
+    with pytest.raises(NsfastError, match="balancing.decisions is 'nowhere', but there is no such file"):
+        to_run(tmp_path, resolve("digits", ("iterate.rounds=2", "balancing.decisions=nowhere")))
+
+
+def test_the_analysis_reads_what_was_heeded(log, tmp_path, profile):
+    (tmp_path / "round-1" / "decisions.csv").write_text("other decisions")
+    records, stages = Records(tmp_path), stages_of(profile)
+    assert not records.stands(stages[-1], stages) and records.stands(stages[-2], stages)
+    with pytest.raises(NsfastError, match=r"decisions\.csv is damaged"):
+        records.verify(matching(stages, "round-1/balancing")[0])
+
+
+def test_a_file_is_parsed_once_for_all_rounds(log, tmp_path, profile, monkeypatch):
+    from nsfast.labels import decisions
+
+    log().reject("a")
+    read, records, stages = [], Records(tmp_path), stages_of(profile)
+    parse = decisions.read_lines
+    monkeypatch.setattr(decisions, "read_lines", lambda path: read.append(path) or parse(path))
+    for stage in matching(stages, "balancing") * 2:
+        records.fingerprint(stage, stages)
+    assert len(read) == 1
+    log().reject("b")
+    records.fingerprint(matching(stages, "balancing")[0], stages)
+    assert len(read) == 2

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from nsfast.pipeline import runner
+from tests.runs.here import execute_here, nsfast_here
+
 TINY = (
     "teacher.epochs=4",
     "teacher.steps_per_epoch=40",
@@ -57,6 +60,13 @@ def plain_environment() -> dict[str, str]:
 def command():
     """The function that calls the command line."""
     return nsfast
+
+
+@pytest.fixture
+def command_here(monkeypatch):
+    """The function that calls the command line in this process, which executes the stages of a run, too."""
+    monkeypatch.setattr(runner, "execute", execute_here)
+    return nsfast_here
 
 
 @pytest.fixture(scope="session")

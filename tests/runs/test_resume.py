@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from nsfast.training.checkpoint_file import read_checkpoint
+
 ALIKE = (
     "teacher/model.safetensors",
     "control/model.safetensors",
@@ -96,3 +98,27 @@ def test_ctrl_c_ends_a_run_with_one_line_and_leaves_nothing_running(quick, plain
     assert process.returncode == 130
     assert said.strip().splitlines() == ["nsfast: stopped; run the same command again to continue"]
     assert not (tmp_path / "runs/digits/teacher/stage.json").exists()
+
+
+@pytest.mark.slow
+def test_a_training_killed_within_its_epoch_goes_on_from_there(
+    quick, plain_environment, command_here, tmp_path
+):
+    run, long = tmp_path / "runs/digits", ["teacher.epochs=1", "teacher.steps_per_epoch=600"]
+    arguments = [*quick, *(part for setting in long for part in ("--set", setting)), "--until", "teacher"]
+    line = [sys.executable, "-m", "nsfast.cli", "run", "digits", *arguments]
+    process = subprocess.Popen(
+        [*line, "--set", "teacher.checkpoint_minutes=0"], cwd=tmp_path, env=plain_environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(run.glob("teacher/checkpoint-*.previous.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (before,) = [p for p in (run / "teacher").glob("checkpoint-*") if "previous" not in p.name]
+    about, _ = read_checkpoint(before)
+    assert about["epoch"] == 0 and about["batches"] >= 2, "no checkpoint within the epoch"
+    time.sleep(2)  # its notebook ends by itself
+    command_here("run", "digits", *arguments, cwd=tmp_path)
+    assert len((run / "teacher/history.csv").read_text().splitlines()) == 2

@@ -23,10 +23,9 @@ def smoke(home, command, profile, *settings):
     return run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["svhn", "cifar10", "stl10"])
-def test_profiles_of_small_pictures_run_through(tmp_path, command, profile):
-    run = smoke(tmp_path, command, profile)
+def test_profiles_of_small_pictures_run_through(tmp_path, command_here, profile):
+    run = smoke(tmp_path, command_here, profile)
     recipe = json.loads((run / "round-1/model.json").read_text())["recipe"]
     assert recipe["optimizer"] == "rmsprop" and recipe["schedule"] == "staircase" and recipe["crop"] == "pad"
     assert (run / "images/labeled.npy").is_file()

@@ -39,8 +39,6 @@ def estimate_precision(
 ) -> dict:
     """Return the expected precision of sets of pseudo-labels, and whether the estimate can be trusted.
 
-    Each of the folds' regressions is scored on the pictures it has not seen, and their mean is the estimate.
-
     Args:
         validation: predicted class, confidence (0 to 1) and true class of n pictures, at least 2.
         pools: of each set, how many pseudo-labels have each confidence, integers (15361,) by code.
@@ -56,42 +54,68 @@ def estimate_precision(
     Raises:
         NsfastError: fewer than 2 pictures, arrays of different lengths, or a confidence that is none.
     """
-    predicted, confidence, labels = map(np.asarray, validation)
-    if len(predicted) < 2 or not predicted.shape == confidence.shape == labels.shape:
-        raise NsfastError(
-            f"validation has {predicted.shape} classes, {confidence.shape} confidences and {labels.shape} labels; give "
-            "one each of at least 2 pictures"
-        )
-    codes, right = codes_of(confidence), predicted == labels
-    folds = min(folds, len(codes))
-    fold = numpy_stream(seed, "folds of validation").permutation(len(codes)) % folds
-    held_out, curves = np.empty(len(codes)), []
-    for number in range(folds):
-        known, _, shares = _isotonic(codes[fold != number], right[fold != number])
-        curves.append(np.interp(_CONFIDENCE, _CONFIDENCE[known], shares))
-        held_out[fold == number] = curves[-1][codes[fold == number]]
-    curve, weight = np.mean(curves, axis=0), _Weight(codes, right)
-    sets = []
-    for pool in pools:
+    fit = PrecisionFit(validation, folds, seed)
+    return {**fit.summary(), "sets": [fit.of(pool) for pool in pools]}
+
+
+class PrecisionFit:
+    """How often a pseudo-label of each confidence is right, learned from validation once and asked of any set of them.
+
+    Each of the folds' regressions is scored on the pictures it has not seen, and their mean is the estimate.
+
+    Args:
+        validation, folds, seed: as for `estimate_precision`.
+
+    Raises:
+        NsfastError: as `estimate_precision`.
+    """
+
+    def __init__(self, validation: Validation, folds: int = 5, seed: int = 0):
+        predicted, confidence, labels = map(np.asarray, validation)
+        if len(predicted) < 2 or not predicted.shape == confidence.shape == labels.shape:
+            raise NsfastError(
+                f"validation has {predicted.shape} classes, {confidence.shape} confidences and {labels.shape} labels; "
+                "give one each of at least 2 pictures"
+            )
+        codes, self._right = codes_of(confidence), predicted == labels
+        self.n, self.folds, self.seed = len(codes), min(folds, len(codes)), seed
+        fold = numpy_stream(seed, "folds of validation").permutation(self.n) % self.folds
+        self._held_out, curves = np.empty(self.n), []
+        for number in range(self.folds):
+            known, _, shares = _isotonic(codes[fold != number], self._right[fold != number])
+            curves.append(np.interp(_CONFIDENCE, _CONFIDENCE[known], shares))
+            self._held_out[fold == number] = curves[-1][codes[fold == number]]
+        self._curve, self._weight = np.mean(curves, axis=0), _Weight(codes, self._right)
+        self._sure = _CONFIDENCE[codes]
+
+    def of(self, pool: np.ndarray) -> dict:
+        """Return `labels`, `precision`, `low`, `high` and `effective` of a set of pseudo-labels.
+
+        Args:
+            pool: how many of them have each confidence, (15361,) by code.
+        """
         labeled = int(pool.sum())
         found = {"labels": labeled, "precision": None, "low": None, "high": None, "effective": None}
         if labeled:
-            precision, effective = float(np.clip((pool / labeled) @ curve, 0, 1)), weight.of(pool)
+            precision = float(np.clip((pool / labeled) @ self._curve, 0, 1))
+            effective = self._weight.of(pool)
             low, high = wilson_interval(precision * effective, effective)
             found |= {"precision": precision, "low": float(low), "high": float(high), "effective": effective}
-        sets.append(found)
-    sure = _CONFIDENCE[codes]
-    return {
-        "n": len(codes),
-        "folds": folds,
-        "seed": seed,
-        "assumes": ASSUMES,
-        "brier": float(((held_out - right) ** 2).mean()),
-        "ece": reliability_table(held_out, right).expected_calibration_error,
-        "brier_of_confidence": float(((sure - right) ** 2).mean()),
-        "ece_of_confidence": reliability_table(sure, right).expected_calibration_error,
-        "sets": sets,
-    }
+        return found
+
+    def summary(self) -> dict:
+        """Return what `estimate_precision` says of the fit, without the sets."""
+        right, held_out, sure = self._right, self._held_out, self._sure
+        return {
+            "n": self.n,
+            "folds": self.folds,
+            "seed": self.seed,
+            "assumes": ASSUMES,
+            "brier": float(((held_out - right) ** 2).mean()),
+            "ece": reliability_table(held_out, right).expected_calibration_error,
+            "brier_of_confidence": float(((sure - right) ** 2).mean()),
+            "ece_of_confidence": reliability_table(sure, right).expected_calibration_error,
+        }
 
 
 _CONFIDENCE = confidence_of(np.arange(CODES)).astype(np.float64)

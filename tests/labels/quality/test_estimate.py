@@ -8,7 +8,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from nsfast.errors import NsfastError
 from nsfast.labels.histogram import CODES, codes_of
-from nsfast.labels.quality.estimate import estimate_precision
+from nsfast.labels.quality.estimate import PrecisionFit, estimate_precision
 from nsfast.labels.quality.reliability import wilson_interval
 
 TEACHERS = {
@@ -114,3 +114,24 @@ def test_no_label_has_no_precision():
 def test_what_is_no_validation_is_one_line(wrong, message):
     with pytest.raises(NsfastError, match=message):
         estimate_precision(tuple(map(np.asarray, wrong())), [np.zeros(CODES, int)])
+
+
+def test_a_fit_made_once_answers_for_every_set():
+    random = np.random.default_rng(2)
+    known = validation(*drawn(300, TEACHERS["calibrated"], random))
+    pools = [histogram(drawn(size, TEACHERS["calibrated"], random)[0]) for size in (10, 400, 5000)]
+    fit, whole = PrecisionFit(known, folds=4, seed=3), estimate_precision(known, pools, folds=4, seed=3)
+    assert [fit.of(pool) for pool in pools] == whole.pop("sets")
+    assert fit.summary() == whole and whole["folds"] == 4 and whole["seed"] == 3
+    for pool, alone in zip(pools, (estimate_precision(known, [pool], 4, 3) for pool in pools), strict=True):
+        assert alone["sets"] == [fit.of(pool)]  # what was asked before changes nothing
+
+
+def test_asking_a_fit_is_quick_enough_for_a_slider():
+    random = np.random.default_rng(0)
+    fit = PrecisionFit(validation(*drawn(10_000, TEACHERS["calibrated"], random)))
+    pool = histogram(drawn(100_000, TEACHERS["calibrated"], random)[0])
+    begun = time.process_time()
+    for _ in range(20):
+        fit.of(pool)
+    assert (time.process_time() - begun) / 20 < 0.01

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsfast.errors import NsfastError
-from nsfast.labels.balancing.decisions import read_decisions
+from nsfast.labels.decisions import Verdict, read_decisions
 from nsfast.labels.origin import Origin
 from nsfast.labels.table import write_labels
 
@@ -65,7 +65,7 @@ STEP = st.tuples(st.sampled_from(["accept", "reject", "undo", "undo"]), st.sampl
 UNDO = st.just(("undo", None))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(STEP | UNDO, max_size=25))
 def test_any_history_equals_a_slow_fold(tmp_path_factory, steps):
     path, expected = tmp_path_factory.getbasetemp() / "some.jsonl", slowly(steps)
@@ -115,12 +115,32 @@ def test_an_empty_file_and_empty_lines_decide_nothing(tmp_path):
         (line("relabel", "a"), "line 2: a relabel to None"),
         (line("relabel", "a", ""), "line 2: a relabel to ''"),
         (line("undo", "z"), "line 2: an undo, but there is no action on 'z'"),
+        (line("undo", "a", who="bob"), "line 2: an undo, but there is no action by 'bob' on 'a'"),
+        (line("accept", "a", who=7), "line 2: who is 7; it must be text"),
+        (line("accept", "a", why=["x"]), r"line 2: why is \['x'\]; it must be text"),
+        (line("accept", "a", round=1.5), "line 2: round is 1.5; it must be a whole number"),
+        (line("accept", "a", round=True), "line 2: round is True; it must be a whole number"),
+        (line("accept", "a", conf="high"), "line 2: conf is 'high'; it must be a number"),
+        (line("accept", "a", conf=float("nan")), "line 2: conf is nan; it must be a number"),
+        ('{"action": "accept", "id": "\\ud800"}', "line 2: id is .*; it must be the name of a picture"),
+        ("[" * 100_000, "line 2: no JSON"),
     ],
 )
 def test_any_other_bad_line_is_an_error_that_names_it(bad, message, tmp_path):
     with pytest.raises(NsfastError, match=message) as caught:
         read(tmp_path, line("accept", "a"), bad, line("accept", "b"))
     assert "decisions.jsonl, line 2" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_a_line_says_beside_the_action_is_kept_and_may_be_missing_or_null(tmp_path):
+    about = {"who": "ann", "why": "ears", "round": 2}
+    found = read(
+        tmp_path, line("relabel", "a", "cat", **about), '{"action": "reject", "id": "b", "who": null}'
+    )
+    known = Verdict("a", "relabel", "cat", "ant", 0.5, "ann", "ears", "2026-01-01T00:00:00Z", 2, 1)
+    assert found.verdicts == {"a": known, "b": Verdict("b", "reject")}
+    assert [row["from"] for row in found.rows()] == ["ant", None]
+    assert [sorted(read_decisions(found.path, round).verdicts) for round in (1, 2)] == [["b"], ["a", "b"]]
 
 
 def test_a_missing_file_is_one_line(tmp_path):

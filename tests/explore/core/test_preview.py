@@ -9,9 +9,9 @@ import pytest
 
 from nsfast.analysis.metrics import wilson_interval
 from nsfast.errors import NsfastError
-from nsfast.explore.core import ThresholdPreview
+from nsfast.explore.core import PseudoLabels, ThresholdPreview
 from nsfast.labels import Balancing, balance, write_labels
-from nsfast.labels.histogram import Histogram, above
+from nsfast.labels.histogram import CODES, Histogram, above, confidence_of
 from nsfast.labels.origin import Origin
 
 CLASSES = ("cat", "dog", "eel", "none such")
@@ -190,6 +190,118 @@ def test_histogram_counts_everything_once():
     edges, count, wrong = ThresholdPreview(predicted, confidence, CLASSES, truth=truth).histogram
     assert len(edges) == 41 and count.sum() == 500 and wrong.sum() == (predicted != truth).sum()
     assert (wrong <= count).all()
+
+
+def test_a_bin_begins_with_its_lower_edge_in_float16():
+    """Of every confidence that there is, in the bin that holds it: edges and their neighbours, 0 and 1 included."""
+    every = confidence_of(np.arange(CODES))
+    counted = ThresholdPreview(np.zeros(CODES, int), every, ["one"], truth=np.arange(CODES) % 2).histogram
+    edges, count, wrong = counted
+    starts = [float(np.float16(edge)) for edge in edges[:-1]]
+    place = [sum(confidence >= start for start in starts) - 1 for confidence in every.tolist()]
+    assert count.tolist() == [place.count(number) for number in range(40)]
+    odd = [number for row, number in enumerate(place) if row % 2]
+    assert wrong.tolist() == [odd.count(number) for number in range(40)]
+    one = ThresholdPreview(np.zeros(1, int), np.ones(1), ["one"]).histogram[1]
+    assert one[-1] == 1 and one.sum() == 1
+
+
+WAYS = (
+    Balancing(0.5, "largest", "none"),
+    Balancing(0.5, 20),
+    Balancing(0.9, 200, max_copies=5),
+    Balancing(0.5, "auto", floor=3),
+    Balancing(0.6, "largest", thresholds={"eel": 0.8}),
+)
+
+
+def decided_labels(folder, decided):
+    """A written table, the same labels with truth, some decided and some left out; what that is to balancing."""
+    generator = np.random.default_rng(1)
+    given = generator.dirichlet(np.full(4, 0.4), 300)
+    given[:, 3] *= 0.2
+    table = write_labels(folder, given / given.sum(1, keepdims=True), Origin(CLASSES, "teacher"))
+    left_out = np.arange(300) % 29 == 0
+    truth = np.where(generator.random(300) < 0.7, table.predicted, generator.integers(-1, 4, 300))
+    labels = PseudoLabels(CLASSES, table.predicted, table.confidence, truth=truth, left_out=left_out)
+    accepted, rejected = range(100, 130), range(130, 150)
+    relabeled = {number: number % 4 for number in range(150, 180)}
+    verdicts = dict.fromkeys(map(str, accepted), "accept") | dict.fromkeys(map(str, rejected), "reject")
+    verdicts |= {str(number): ("relabel", CLASSES[to]) for number, to in relabeled.items()}
+    decisions = decided({}, **verdicts, gone="reject", elsewhere=("relabel", "cat"))
+    dropped = {*rejected, *np.flatnonzero(left_out).tolist()}
+    return table, labels, decisions, dict(relabeled=relabeled, accepted=accepted, dropped=dropped)
+
+
+def counts(table) -> list[dict]:
+    """The columns of `balance.csv`."""
+    return [
+        {name: row[name] for name in row if name not in ("precision", "low", "high")} for row in table.rows()
+    ]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_decisions_count_as_balancing_counts_them(how, tmp_path, decided):
+    table, labels, decisions, asked = decided_labels(tmp_path, decided)
+    preview = ThresholdPreview.of_labels(labels, how, decisions)
+    balanced = balance(table, how, tmp_path, **asked)
+    assert counts(preview.at(how.threshold)) == balanced.rows and len(preview) == 300
+    undecided = balance(table, how, tmp_path, dropped=np.flatnonzero(labels.left_out))
+    for nothing in (None, decided({})):
+        assert counts(ThresholdPreview.of_labels(labels, how, nothing).at(how.threshold)) == undecided.rows
+    assert undecided.rows != balanced.rows
+
+
+def test_the_precision_after_decisions_is_that_of_what_is_selected(tmp_path, decided):
+    """A relabeled picture is right where its new class is the true one."""
+    table, labels, decisions, asked = decided_labels(tmp_path, decided)
+    for threshold in (0.3, 0.5, 0.8, 1):
+        how = Balancing(threshold, "largest", "none")
+        selection = balance(table, how, tmp_path, **asked).selection
+        right = selection.classes == labels.truth[selection.ids]
+        table_there = ThresholdPreview.of_labels(labels, how, decisions).at(threshold)
+        assert table_there.right.tolist() == np.bincount(selection.classes[right], minlength=4).tolist()
+        assert table_there.precision == right.mean()
+
+
+def test_what_is_rejected_is_in_no_bin_and_what_is_sure_in_the_last(tmp_path, decided):
+    _, labels, decisions, asked = decided_labels(tmp_path, decided)
+    edges, count, wrong = ThresholdPreview.of_labels(labels, WAYS[0], decisions).histogram
+    predicted, confidence = labels.predicted.copy(), labels.confidence.copy()
+    for number, to in asked["relabeled"].items():
+        predicted[number], confidence[number] = to, 1
+    confidence[list(asked["accepted"])] = 1
+    stay = [row for row in range(300) if row not in asked["dropped"]]
+    place = (confidence[stay, None] >= edges[:-1].astype(np.float16)).sum(1) - 1
+    assert count.tolist() == np.bincount(place, minlength=40).tolist()
+    mistaken = (predicted != labels.truth)[stay]
+    assert wrong.tolist() == np.bincount(place[mistaken], minlength=40).tolist()
+
+
+def test_decisions_leave_the_labels_as_they_are(tmp_path, decided):
+    _, labels, decisions, _ = decided_labels(tmp_path, decided)
+    before = [labels.predicted.copy(), labels.confidence.copy(), labels.codes.copy(), labels.left_out.copy()]
+    ThresholdPreview.of_labels(labels, WAYS[0], decisions)
+    for array, same in zip(
+        before, (labels.predicted, labels.confidence, labels.codes, labels.left_out), strict=True
+    ):
+        assert (array == same).all()
+
+
+def test_a_class_that_does_not_exist_is_refused(everything, decided):
+    with pytest.raises(NsfastError, match="unknown class 'dgo'; did you mean 'dog'?"):
+        ThresholdPreview.of_labels(everything(), WAYS[0], decided({}, p001=("relabel", "dgo")))
+
+
+def test_asking_for_another_balance_counts_nothing_again(tmp_path, decided, monkeypatch):
+    _, labels, decisions, _ = decided_labels(tmp_path, decided)
+    previews = [ThresholdPreview.of_labels(labels, how, decisions) for how in WAYS]
+    monkeypatch.setattr(Histogram, "add_codes", None)
+    for how, expected in zip(WAYS, previews, strict=True):
+        asked = previews[0].asking(how)
+        assert asked.how == how and asked.at(how.threshold).rows() == expected.at(how.threshold).rows()
+        assert asked.at(0.7).totals() == expected.at(0.7).totals()
+    assert previews[0].how == WAYS[0]
 
 
 @pytest.mark.parametrize(
