@@ -60,8 +60,14 @@ def write_csv(path: str | Path, rows: list[dict[str, Any]], columns: list[str] |
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns or list(rows[0]), lineterminator="\n")
     writer.writeheader()
+    careful = csv.DictWriter(text, writer.fieldnames, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        broken = any(
+            "\r" in value for value in row.values() if isinstance(value, str)
+        )  # which would end the line
+        (careful if broken else writer).writerow(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+        )
     write_text(path, text.getvalue())
 
 

@@ -96,3 +96,9 @@ def test_a_fingerprint_ignores_the_order_of_keys_and_nothing_else():
         {**value, "e": None},
     ]
     assert len({fingerprint(v) for v in [value, *others]}) == 5
+
+
+def test_text_with_any_line_end_comes_back_from_a_csv_file(tmp_path):
+    rows = [{"name": name, "n": 1} for name in ("a\rb", "a\nb", "a\r\nb", 'q"\r', "plain, comma", "\r")]
+    write_csv(tmp_path / "t.csv", rows)
+    assert read_csv(tmp_path / "t.csv", ("name",)) == rows

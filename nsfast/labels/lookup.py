@@ -89,7 +89,7 @@ def rows_at(
     files = np.searchsorted(starts, wanted, "right") - 1
     for number in np.unique(files).tolist():
         parts.append(_rows_of_file(paths[number], columns, wanted[files == number] - starts[number]))
-    return pa.concat_tables(parts).take(pa.array(back.reshape(-1)))
+    return pa.concat_tables(parts, promote_options="permissive").take(pa.array(back.reshape(-1)))
 
 
 def _rows_of_file(path: str | Path, columns: Sequence[str], rows: np.ndarray) -> pa.Table:

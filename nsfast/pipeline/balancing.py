@@ -82,8 +82,10 @@ class DecidedPictures:
 
     def counts(self) -> dict[str, int]:
         """Return how many pictures each decision is of."""
-        names = ("leaked", "rejected", "twice", "relabeled", "accepted")
-        return {name: len(getattr(self, name)) for name in names} | {"conflicts": len(self.conflicts)}
+        counts = {name: len(getattr(self, name)) for name in ("leaked", "rejected", "twice")}
+        out = {*self.dropped.tolist()}
+        counts |= {name: sum(i not in out for i in getattr(self, name)) for name in ("relabeled", "accepted")}
+        return counts | {"conflicts": len(self.conflicts)}
 
     @property
     def conflicts(self) -> list[str]:
@@ -93,9 +95,15 @@ class DecidedPictures:
         return [self.decisions.disagreement(name) for name in self.decisions.conflicts if name in self.ids]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row of `decisions.csv` for each picture that people decided, by id."""
+        """Return a row of `decisions.csv`, by id, of each picture that is decided and not left out anyway."""
+        out = {*self.leaked.tolist(), *self.twice.tolist()}
         rows = self.decisions.rows() if self.decisions else []
-        found = [{"id": number, **row} for row in rows for number in self.ids.get(row["name"], ())]
+        found = [
+            {"id": number, **row}
+            for row in rows
+            for number in self.ids.get(row["name"], ())
+            if number not in out
+        ]
         return sorted(found, key=lambda row: row["id"])
 
     def __str__(self) -> str:
@@ -192,8 +200,9 @@ def _say_heeded(decided: DecidedPictures) -> None:
         return
     later = decided.decisions.later
     if decided.ids or later:
+        heeded = len({row["name"] for row in decided.rows()})
         more = f"; {later:,} of later rounds were not" if later else ""
-        print(f"decisions on {len(decided.ids):,} pictures were heeded{more}: {decided.decisions.path}")
+        print(f"decisions on {heeded:,} pictures were heeded{more}: {decided.decisions.path}")
     if conflicts := decided.conflicts:
         some = "; ".join(conflicts[:SAID]) + ("; ..." if len(conflicts) > SAID else "")
         print(

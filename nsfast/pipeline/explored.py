@@ -56,6 +56,7 @@ def at_temperature(labels: PseudoLabels, table: LabelTable, temperature: float) 
     """
     from nsfast.explore.core import PseudoLabels
     from nsfast.explore.core.scores import scores_of
+    from nsfast.explore.core.table import with_second
     from nsfast.labels.balancing.decided import Decided
     from nsfast.labels.calibrate import recalibrated_confidence
     from nsfast.labels.histogram import confidence_of
@@ -70,7 +71,9 @@ def at_temperature(labels: PseudoLabels, table: LabelTable, temperature: float) 
     def parts():
         for batch in table.batches(table.vector_columns, max((1 << 22) // classes, 1)):
             *named, kept = batch.values()
-            yield recalibrated(kept), *(named or (None,))
+            named = named[0] if named else None
+            one = named is not None and named.shape[1] == 1
+            yield with_second(recalibrated(kept), named, classes) if one else (recalibrated(kept), named)
 
     codes = [part.codes for part in Decided(table, temperature).parts(ids=False)]
     return PseudoLabels(

@@ -100,6 +100,7 @@ class ThresholdPreview:
             return cls.of_histogram(labels.whole.histogram, labels.classes, how, labels.whole.right)
         predicted, codes, out = labels.predicted, labels.codes, labels.left_out
         if decisions is not None and len(decisions):
+            decisions.numbered({}, labels.classes)  # names a class that does not exist
             predicted, codes = predicted.copy(), codes.copy()
             out = np.zeros(len(labels), bool) if out is None else out.copy()
             names = list(decisions.relabeled)

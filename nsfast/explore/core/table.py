@@ -174,11 +174,11 @@ def _parts(table: LabelTable, rows: np.ndarray | None) -> Iterator[Part]:
         columns = list(batch.values())
         *named, kept = chosen(rows, start, columns)
         start += len(columns[-1])
-        yield _with_second(kept, named[0], classes) if top == 1 else (kept, named[0] if named else None)
+        yield with_second(kept, named[0], classes) if top == 1 else (kept, named[0] if named else None)
 
 
-def _with_second(kept: np.ndarray, named: np.ndarray, classes: int) -> Part:
-    """Of distributions of which one class is kept the two likeliest; the others are all alike."""
+def with_second(kept: np.ndarray, named: np.ndarray, classes: int) -> Part:
+    """Return, of distributions of which one class is kept, the two likeliest; the others are all alike."""
     kept = kept.astype(np.float32)
     rest = np.minimum((1 - kept) / (classes - 1), kept)
     return np.hstack([kept, rest]), np.hstack([named, named == 0])

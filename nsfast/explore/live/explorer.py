@@ -100,7 +100,7 @@ class Explorer(HasTraits):
         """
         from nsfast.explore.core.table import open_table
 
-        path = Path(path)
+        path = Path(path).expanduser()
         own = {
             name: known.pop(name)
             for name in ("how", "labeled", "validation", "noised", "write")
@@ -132,7 +132,7 @@ class Explorer(HasTraits):
             names = sorted(written.accepted)
             rows, classes = self.labels.rows_of(names), self.labels.classes
             said = {
-                n: classes[self.labels.predicted[r[0]]] for n, r in zip(names, rows, strict=True) if len(r)
+                n: classes[self.labels.predicted[r[-1]]] for n, r in zip(names, rows, strict=True) if len(r)
             }
             self._carried = written, written.carried_to(said)
         return self._carried[1]
@@ -202,7 +202,8 @@ class Explorer(HasTraits):
         """
         taken = self.decisions.undo(picture)
         self._changed()
-        return f"taken back: {taken.action} of {taken.id}"
+        where = "" if taken.round in (None, self.decisions.round) else f", made in round {taken.round}"
+        return f"taken back: {taken.action} of {taken.id}{where}"
 
     def _decide(self, action: str, pictures: str | Sequence[str], *to: str, why: str = "") -> None:
         names = [pictures] if isinstance(pictures, str) else [str(name) for name in pictures]

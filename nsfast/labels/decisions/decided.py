@@ -144,11 +144,17 @@ class Decisions:
     ) -> tuple[frozenset[int], frozenset[int], dict[int, int]]:
         """Return what `by_id` does from the ids by name."""
         numbers = {}
-        for name, wanted in self.relabeled.items():
+        for name, verdict in self.verdicts.items():
+            wanted = verdict.to if verdict.action != "accept" or verdict.to is not None else verdict.was
+            if wanted is None or verdict.action == "reject":
+                continue
             try:
-                numbers[name] = class_number(wanted, classes)
+                number = class_number(wanted, classes)
             except NsfastError as error:
-                raise NsfastError(f"{self.path}: {name!r} is relabeled to an {error}") from None
+                done = "accepted as" if verdict.action == "accept" else "relabeled to"
+                raise NsfastError(f"{self.path}: {name!r} is {done} an {error}") from None
+            if verdict.to is not None:
+                numbers[name] = number
         accepted, rejected = (
             frozenset(i for name in some for i in ids.get(name, ()))
             for some in (self.accepted, self.rejected)

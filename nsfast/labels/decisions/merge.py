@@ -59,19 +59,41 @@ def merge_decisions(paths: Sequence[str | Path], out: str | Path | None = None) 
         raise NsfastError(f"{target} exists; give another file, or merge it, too, to have it replaced")
     with locked(target) if target else nullcontext():
         files, warnings = zip(*map(_lines, paths), strict=True)
-        history, kept, done = History(), [], set()
-        for line in heapq.merge(*files, key=lambda line: line.time):  # a file's lines stay in their order
+        lines = list(heapq.merge(*files, key=lambda line: line.time))  # a file's lines stay in their order
+        history, kept = _together(lines)
+        if target:
+            write_text(target, "".join(json.dumps(line.record, ensure_ascii=False) + "\n" for line in kept))
+    return Decisions.of(history, target or paths[0], "; ".join(filter(None, warnings)))
+
+
+def _together(lines: list[Line]) -> tuple[History, list[Line]]:
+    """What lines in order decide together, and those of them that are needed for it.
+
+    Where one person has two files, an undo of the one may come after something later of the other, and would take that
+    back. Then it is left out together with what it is of.
+    """
+    out: set[tuple] = set()
+    while True:
+        history, kept, done, keys = History(), [], set(out), {}
+        for line in lines:
             if line.key in done or ("undone", line.taken) in done:
                 continue
-            try:
-                history.add(line.verdict)
-            except NsfastError:  # one person in two copies at once: what this undo is of is gone already
-                continue
-            done |= {line.key, ("undone", line.taken)} if line.taken else {line.key}
-            kept.append(json.dumps(line.record, ensure_ascii=False) + "\n")
-        if target:
-            write_text(target, "".join(kept))
-    return Decisions.of(history, target or paths[0], "; ".join(filter(None, warnings)))
+            if line.taken:
+                verdict = line.verdict
+                try:
+                    last = history.last_of(verdict.who, verdict.id, verdict.round)
+                except NsfastError:  # it is gone already
+                    continue
+                if keys[id(last)] != line.taken:
+                    out |= {line.key, line.taken}
+                    break
+                done.add(("undone", line.taken))
+            history.add(line.verdict)
+            keys[id(line.verdict)] = line.key
+            done.add(line.key)
+            kept.append(line)
+        else:
+            return history, kept
 
 
 def _lines(path: Path) -> tuple[list[Line], str]:

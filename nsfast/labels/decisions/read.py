@@ -82,7 +82,7 @@ def bytes_of(path: str | Path) -> bytes:
 
 def records_of(data: bytes, path: Path, before: int = 0) -> tuple[list[tuple[int, dict]], bool]:
     """Return the JSON of each line that is not empty, with the line's number, and whether the last line is torn."""
-    *lines, last = data.split(b"\n")
+    *lines, last = (data if before else data.removeprefix(b"\xef\xbb\xbf")).split(b"\n")  # an editor's mark
     found = []
     for number, line in enumerate([*lines, last], before + 1):
         if not line.strip():

@@ -157,3 +157,19 @@ def test_a_log_goes_on_with_a_file_that_was_merged_under_it(write, tmp_path):
     log.accept("d")
     assert log.decisions.accepted == {"a", "c", "d"} and log.decisions.rejected == {"b"}
     assert read_decisions(path).verdicts == log.decisions.verdicts
+
+
+def test_an_undo_takes_back_what_it_was_of_and_nothing_later_of_the_other_file(tmp_path):
+    def write(name, *records):
+        lines = [{"id": "p", "who": "ann", "seq": i, **record} for i, record in enumerate(records, 1)]
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    at = "2026-01-01T00:00:0{}Z"
+    first = write("a.jsonl", {"action": "reject", "ts": at.format(1)}, {"action": "undo", "ts": at.format(3)})
+    second = write("b.jsonl", {"action": "accept", "from": "cat", "ts": at.format(2)})
+    for paths in ((first, second), (second, first)):
+        found = merge_decisions(paths, tmp_path / f"{paths[0].stem}.out.jsonl")
+        assert found.accepted == {"p"} and not found.rejected
+        assert read_decisions(found.path).verdicts == found.verdicts

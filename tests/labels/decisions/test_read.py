@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsfast.errors import NsfastError
-from nsfast.labels.decisions import Verdict, read_decisions
+from nsfast.labels.decisions import DecisionLog, Verdict, read_decisions
 from nsfast.labels.origin import Origin
 from nsfast.labels.table import write_labels
 
@@ -191,3 +191,19 @@ def test_a_damaged_files_table_is_one_line(table, tmp_path):
     (table.folder / "files.parquet").write_bytes(b"no parquet")
     with pytest.raises(NsfastError, match="files.parquet is damaged"):
         read(tmp_path, line("accept", "a")).by_id(table.folder, CLASSES)
+
+
+def test_a_mark_that_an_editor_put_before_the_first_line_is_nothing(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"id": "p", "action": "reject"}\n')
+    assert read_decisions(path).rejected == {"p"}
+    log = DecisionLog(path, who="ann")
+    log.accept("q")
+    assert log.decisions.rejected == {"p"} and read_decisions(path).accepted == {"q"}
+
+
+def test_an_accepted_class_must_exist_too(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"id": "p", "action": "accept", "from": "zebra"}\n')
+    with pytest.raises(NsfastError, match="d.jsonl: 'p' is accepted as an unknown class 'zebra'"):
+        read_decisions(path).numbered({}, ("cat", "dog"))
