@@ -1,5 +1,9 @@
 """Everything a notebook may want: `from nsfast.all import *`. Library code imports from the rooms instead."""
 
+import warnings as _warnings
+
+_warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # fastai's, at import
+
 from nsfast.analysis.evaluate import attack_rows, corruption_rows, model_rows, probabilities_of
 from nsfast.analysis.figures import *
 from nsfast.analysis.metrics import calibrated_ece, reliability_table, summary, wilson_interval

@@ -46,6 +46,8 @@ def explore(
     """See which pseudo-labels are good, and decide: writes explore.ipynb and opens it in JupyterLab."""
     given: dict[str, Any] = {"round": number, "student": student or None, "map": lay_out or None}
     given = {name: value for name, value in given.items() if value is not None}
+    if not path.exists():
+        raise NsfastError(f"no run and no label table in {path}: there is no such file or folder")
     of_run = (path / "profile.yaml").is_file()
     if of_run and images is not None:
         raise NsfastError(f"{path} is a run, whose pictures are known; leave --images out")

@@ -100,8 +100,11 @@ def explorer_of(
     others = others_of(ours, table, ask)
     labels = open_labels(ours, table, others, map_of(ours, table) if map else None)
     file = decisions_file(run, given := ours.stage.parameters["decisions"]) or run / OF_RUN
-    if not given:
-        print(f"balancing.decisions is '', so balancing will not heed {file}; set it to {OF_RUN!r}")
+    note = (
+        ""
+        if given
+        else f": balancing.decisions is '' in profile.yaml; set it to {OF_RUN}, or no decision is heeded"
+    )
     return Explorer(
         labels,
         how=ours.balancing,
@@ -110,7 +113,7 @@ def explorer_of(
         validation=_validation(ours),
         noised=noised(labels.pictures, student),
         write=lambda chosen: write_choice(run, chosen),
-        title=f"{run.name}, round {number}",
+        title=f"{run.name}, round {number}{note}",
     )
 
 

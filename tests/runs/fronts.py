@@ -100,7 +100,7 @@ def served(kind: str, folder: Path, environment: dict[str, str], run: str = "run
         )
     try:
         deadline = time.monotonic() + 120
-        while not _answers(f"{address}/no-such-page"):
+        while not answers(f"{address}/no-such-page"):
             assert server.poll() is None and time.monotonic() < deadline, said.read_text()
             time.sleep(0.3)
         token = re.search(r"/\?token=\w+", said.read_text()) if kind == VOILA else None
@@ -110,7 +110,8 @@ def served(kind: str, folder: Path, environment: dict[str, str], run: str = "run
         server.wait(30)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server answers, whatever it says."""
     try:
         urllib.request.urlopen(url, timeout=2).close()
     except urllib.error.HTTPError:

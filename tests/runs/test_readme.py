@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.runs.fronts import answers, free_port, own_places
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
@@ -53,6 +55,9 @@ def test_the_readme_has_its_two_commands_first():
 @pytest.mark.parametrize("line", [c for c in commands() if not c.startswith("make")])
 def test_a_command_of_the_readme_works(line, home, quick, plain_environment):
     words = shlex.split(line)
+    if words[:2] == ["nsfast", "explore"]:
+        serves(words, home, plain_environment)
+        return
     if words[:2] == ["nsfast", "run"]:
         settings = [s for s in quick if s != "--set" and not (s.startswith("data.") and "folder" in words)]
         words += [part for s in settings for part in ("--set", s)]  # last, so that they win over the README's
@@ -60,6 +65,27 @@ def test_a_command_of_the_readme_works(line, home, quick, plain_environment):
     environment = {**plain_environment, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def serves(words: list[str], home: Path, environment: dict[str, str]) -> None:
+    """Start a command that serves a page until it is ended, and see that it answers."""
+    port, path = free_port(), home / "server.log"
+    with open(path, "wb") as log:
+        process = subprocess.Popen(
+            [BIN / words[0], *words[1:], "--no-browser", "--port", str(port)],
+            cwd=home,
+            env=own_places(home, environment),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(f"http://127.0.0.1:{port}/no-such-page"):
+            assert process.poll() is None and time.monotonic() < deadline, path.read_text()
+            time.sleep(0.3)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def make(target: str, home: Path, arguments: str) -> list[str]:

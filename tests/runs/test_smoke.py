@@ -23,6 +23,7 @@ def smoke(home, command, profile, *settings):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["svhn", "cifar10", "stl10"])
 def test_profiles_of_small_pictures_run_through(tmp_path, command_here, profile):
     run = smoke(tmp_path, command_here, profile)

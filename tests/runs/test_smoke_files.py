@@ -13,6 +13,7 @@ def test_the_profile_of_imagenet_runs_through(tmp_path, command):
     assert len((run / "round-1/history.csv").read_text().splitlines()) == 3  # joint batches, then fine-tuning
 
 
+@pytest.mark.slow
 def test_the_profile_of_imagenet_with_a_tenth_of_the_labels_runs_through(tmp_path, command_here):
     run, about = run_through("imagenet-b0", command_here, tmp_path)
     assert about["pixels"] == 32 and len((run / "round-1/history.csv").read_text().splitlines()) == 2

@@ -22,9 +22,8 @@ from nsfast.explore.core.accuracy import (
     reliability_of,
 )
 from nsfast.explore.core.labels import PseudoLabels
-from nsfast.explore.core.preview import ThresholdPreview
 from nsfast.explore.core.selection import NO_CLASS, said_by, truth_of
-from nsfast.labels.histogram import above
+from nsfast.labels.histogram import above, codes_of
 from nsfast.streams import numpy_stream
 
 __all__ = [
@@ -130,9 +129,18 @@ class Points:
         return {"pictures": tuple(self.labels.names(self.rows[np.asarray(places, np.int64)]))}
 
 
-def confidence_bins(preview: ThresholdPreview) -> Bins:
-    """Return the labels by confidence in 40 bins, as balancing sees them."""
-    return Bins(*preview.histogram)
+def confidence_bins(labels: PseudoLabels) -> Bins:
+    """Return the labels by confidence in 40 bins, as they were labeled, whatever was decided since.
+
+    A bin begins with its lower edge in float16, as a threshold does, so that it is what a filter of the same
+    confidences finds.
+    """
+    edges = np.linspace(0, 1, 41)
+    place = np.searchsorted(codes_of(edges[:-1]), labels.codes, "right") - 1
+    wrong = (
+        None if labels.truth is None else np.bincount(place[labels.truth != labels.predicted], minlength=40)
+    )
+    return Bins(edges, np.bincount(place, minlength=40), wrong)
 
 
 def confusion(

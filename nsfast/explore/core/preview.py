@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,6 @@ from nsfast.labels.balancing.balance import Balancing, what_if
 from nsfast.labels.balancing.decided import SURE
 from nsfast.labels.balancing.limits import Limits
 from nsfast.labels.histogram import CODES, Histogram, codes_of, confidence_of
-from nsfast.labels.origin import class_number
 from nsfast.labels.quality.estimate import PrecisionFit
 from nsfast.labels.sorted_histogram import SortedHistogram
 
@@ -100,13 +98,12 @@ class ThresholdPreview:
             return cls.of_histogram(labels.whole.histogram, labels.classes, how, labels.whole.right)
         predicted, codes, out = labels.predicted, labels.codes, labels.left_out
         if decisions is not None and len(decisions):
-            decisions.numbered({}, labels.classes)  # names a class that does not exist
             predicted, codes = predicted.copy(), codes.copy()
             out = np.zeros(len(labels), bool) if out is None else out.copy()
-            names = list(decisions.relabeled)
-            for name, rows in zip(names, labels.rows_of(names), strict=True):
-                predicted[rows] = class_number(decisions.relabeled[name], labels.classes)
-            codes[labels.rows([*names, *decisions.accepted])] = SURE
+            numbers = decisions.numbers(labels.classes)
+            for number, rows in zip(numbers.values(), labels.rows_of(list(numbers)), strict=True):
+                predicted[rows] = number
+            codes[labels.rows([*numbers, *decisions.accepted])] = SURE
             out[labels.rows(list(decisions.rejected))] = True
         classes, stay = len(labels.classes), slice(None) if out is None else ~out
         below = None if out is None else np.bincount(predicted[out], minlength=classes)
@@ -160,22 +157,6 @@ class ThresholdPreview:
         )
         known = right, lowest, limits.per_class, limits.why, self._labeled, estimated
         return ThresholdTable(float(threshold), self.classes, *counts, *known)
-
-    @cached_property
-    def histogram(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Edges (41,), pseudo-labels in each of 40 equal bins, the wrong ones (None without truth).
-
-        A bin begins with its lower edge in float16, as a threshold does, so that a bin is what a filter of the same
-        confidences finds. Those that are left out are in none.
-        """
-        edges = np.linspace(0, 1, 41)
-        starts = codes_of(edges[:-1])
-
-        def binned(counts: Counts) -> np.ndarray:
-            return np.add.reduceat(counts.by_code().astype(np.int64), starts)
-
-        labels = binned(self._labels)
-        return edges, labels, None if self._right is None else labels - binned(self._right)
 
 
 def _right(right: Counts, limits: Limits) -> np.ndarray:

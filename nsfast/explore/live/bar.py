@@ -62,7 +62,7 @@ class SelectionBar:
         self.confidence.observe(self._chosen, "value")
         everything = w.Button(description="all pictures", layout=w.Layout(width="auto"))
         everything.add_class("nsf-all")
-        everything.on_click(lambda _: self._ask({"sort": self.sort.value}))
+        everything.on_click(lambda _: self._ask(self._ordered()))
         self.said = w.HTML()
         self.said.add_class("nsf-selection")
         row = w.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 10px")
@@ -92,13 +92,15 @@ class SelectionBar:
         filter = selection.filter
         self._showing = True
         try:
+            if filter.sort not in self.sort.options:
+                self.sort.options = (*self.sort.options, filter.sort)
             self.sort.value = filter.sort
             usual = filter.descending is None or filter.descending == (filter.sort in ("entropy", "flips"))
             first, second = FIRST[filter.sort]
             self.order.options = [(first, False), (second, True)]
             self.order.value = not usual
-            self.predicted.value = filter.predicted if isinstance(filter.predicted, str) else None
-            self.truth.value = filter.truth if isinstance(filter.truth, str) else None
+            self.predicted.value = _one(filter.predicted)
+            self.truth.value = _one(filter.truth)
             self.decision.value = filter.decision
             self.confidence.value = filter.confidence or (0, 1)
             conditions = asdict(filter)
@@ -118,13 +120,18 @@ class SelectionBar:
         count = f"{len(selection):,} of {len(selection.labels):,} pictures"
         self.said.value = f"<b>{count}</b> &nbsp; <code>{html.escape(str(filter))}</code>"
 
+    def _ordered(self) -> dict[str, Any]:
+        """The order that is chosen, as keywords."""
+        falling = self.sort.value in ("entropy", "flips")
+        return {"sort": self.sort.value} | ({"descending": not falling} if self.order.value else {})
+
     def _chosen(self, change: dict) -> None:
         if self._showing:
             return
-        falling = self.sort.value in ("entropy", "flips")
-        asked: dict[str, Any] = {**self._extra, "sort": self.sort.value}
-        if self.order.value and change["owner"] is not self.sort:
-            asked["descending"] = not falling
+        asked = {
+            **self._extra,
+            **(self._ordered() if change["owner"] is not self.sort else {"sort": self.sort.value}),
+        }
         low, high = self.confidence.value
         chosen = {"confidence": None if (low, high) == (0, 1) else (round(low, 4), round(high, 4))}
         chosen |= {name: getattr(self, name).value for name in ("predicted", "truth", "decision")}
@@ -132,6 +139,11 @@ class SelectionBar:
         if self.only.value:
             asked[self.only.value[0]] = self.only.value[1]
         self._ask(asked)
+
+
+def _one(classes: Any) -> str | None:
+    """A class, where it is one; classes may be given as numbers that are their names."""
+    return None if classes is None or isinstance(classes, tuple) else str(classes)
 
 
 def _cut(name: str) -> str:

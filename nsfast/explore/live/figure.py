@@ -154,7 +154,7 @@ class ChartFigure:
             self._draw_view()
 
     def _draw_confidence(self) -> None:
-        self._draw(CONFIDENCE, views.confidence_view(charts.confidence_bins(self._preview), self._threshold))
+        self._draw(CONFIDENCE, views.confidence_view(charts.confidence_bins(self._labels), self._threshold))
 
     def _draw_view(self) -> None:
         self._models.layout.display = "" if self.view in COMPARING else "none"

@@ -125,7 +125,8 @@ function render({ model, el }) {
   function relabelTo(digit) {
     const classes = model.get("classes");
     if (classes.length > 10) return openField(digit);
-    if (digit < classes.length) decide("relabel", classes[digit]);
+    const to = ofDigit(classes, digit);
+    if (to !== undefined) decide("relabel", to);
     else say(`no class has the number ${digit}`);
   }
 

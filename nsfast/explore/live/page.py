@@ -60,8 +60,8 @@ class Page:
             layout=w.Layout(width="100%", max_width="1100px"),
         )
         self.widget.add_class("nsf-explorer")
-        self.selection_changed()
         self._list_decisions()
+        self.selection_changed()
 
     def threshold_changed(self) -> None:
         """Follow the explorer's threshold: the line and the counts at once, the figure at rest."""
@@ -105,6 +105,9 @@ class Page:
         self._rows = selection.page(self._number, PICTURES)
         tiles, self._problems = tiles_of(labels.pictures, self._rows, TILE)
         self.grid.show(sprite_of(tiles, COLUMNS), TILE, self._items(), self._number, pages, len(selection))
+        if self.explorer.decided is not self._listed:  # others decide, too
+            self._list_decisions()
+            self._count_again()
 
     def _items(self) -> list[dict[str, Any]]:
         return items_of(self.explorer.labels, self._rows, self.explorer.decided, self._problems)
@@ -132,6 +135,7 @@ class Page:
 
     def _act(self, action: str, index: int, value: str) -> None:
         """Do what a key or a button of the grid asks for."""
+        self.grid.message = ""
         moves = {"next": self._number + 1, "previous": self._number - 1, "first": 0, "last": 1 << 60}
         try:
             if action in moves:
@@ -190,7 +194,7 @@ class Page:
             self.panel.say(str(error))
 
     def _list_decisions(self) -> None:
-        found = self.explorer.decided
+        found = self._listed = self.explorer.decided
         verdicts = list(found.verdicts.items())
         numbers = (("accepted", found.accepted), ("rejected", found.rejected), ("relabeled", found.relabeled))
         counts = ", ".join(f"{len(some):,} {what}" for what, some in numbers)

@@ -140,8 +140,14 @@ function historyOf(detail) {
   });
 }
 
+// The class that a digit means: the one of this name, else the one in this place.
+function ofDigit(classes, digit) {
+  return classes.includes(digit) ? digit : classes[digit];
+}
+
 function linesOfHelp(classes) {
-  const numbered = classes.map((to, key) => [key, `→ ${to}`]);
+  const digits = [..."0123456789"].filter((digit) => ofDigit(classes, digit) !== undefined);
+  const numbered = digits.map((digit) => [digit, `→ ${ofDigit(classes, digit)}`]);
   const lines = [...KEYS, ...(classes.length > 10 ? [["0 to 9", "start typing a class"]] : numbered)];
   return lines.map(([key, what]) => make("div", "", "", [make("b", "", key), make("span", "", what)]));
 }

@@ -73,7 +73,7 @@ def panels_of(
         against: "truth" or the name of another model, see `other_of`.
     """
     table = preview.at(threshold)
-    panels = [_confidence(preview, table), _classes(table)]
+    panels = [_confidence(labels, table), _classes(table)]
     if (against := other_of(labels, against)) is not None:
         panels.append(_confusion(labels, against))
     if labels.truth is not None:
@@ -93,8 +93,8 @@ def other_of(labels: PseudoLabels, against: str | None = None) -> str | None:
     return before[-1] if before else None
 
 
-def _confidence(preview: ThresholdPreview, table: ThresholdTable) -> Panel:
-    bins = confidence_bins(preview)
+def _confidence(labels: PseudoLabels, table: ThresholdTable) -> Panel:
+    bins = confidence_bins(labels)
     answer = f"{table.above.sum():,} of {table.predicted.sum():,} reach {table.threshold:g}"
     answer += "." if bins.wrong is None else f"; {bins.wrong.sum():,} of all are wrong."
 

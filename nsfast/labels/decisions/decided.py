@@ -139,22 +139,29 @@ class Decisions:
             print(f"warning: {len(unknown):,} of {len(names):,} pictures in {self.path} are not here: {some}")
         return ids
 
+    def numbers(self, classes: tuple[str, ...]) -> dict[str, int]:
+        """Return the class of the relabeled pictures as its place among the names.
+
+        Raises:
+            NsfastError: a class that does not exist, with the nearest that does.
+        """
+        return {name: self._number(name, to, classes) for name, to in self.relabeled.items()}
+
+    def _number(self, name: str, wanted: str, classes: tuple[str, ...]) -> int:
+        try:
+            return class_number(wanted, classes)
+        except NsfastError as error:
+            done = "accepted as" if self.verdicts[name].action == "accept" else "relabeled to"
+            raise NsfastError(f"{self.path}: {name!r} is {done} an {error}") from None
+
     def numbered(
         self, ids: Mapping[str, list[int]], classes: tuple[str, ...]
     ) -> tuple[frozenset[int], frozenset[int], dict[int, int]]:
         """Return what `by_id` does from the ids by name."""
-        numbers = {}
-        for name, verdict in self.verdicts.items():
-            wanted = verdict.to if verdict.action != "accept" or verdict.to is not None else verdict.was
-            if wanted is None or verdict.action == "reject":
-                continue
-            try:
-                number = class_number(wanted, classes)
-            except NsfastError as error:
-                done = "accepted as" if verdict.action == "accept" else "relabeled to"
-                raise NsfastError(f"{self.path}: {name!r} is {done} an {error}") from None
-            if verdict.to is not None:
-                numbers[name] = number
+        for name in self.accepted:
+            if (was := self.verdicts[name].was) is not None:
+                self._number(name, was, classes)
+        numbers = self.numbers(classes)
         accepted, rejected = (
             frozenset(i for name in some for i in ids.get(name, ()))
             for some in (self.accepted, self.rejected)

@@ -8,7 +8,7 @@ import pytest
 
 from nsfast.analysis.metrics import wilson_interval
 from nsfast.errors import NsfastError
-from nsfast.explore.core import Answers, Filter, PseudoLabels, ThresholdPreview, select
+from nsfast.explore.core import Answers, Filter, PseudoLabels, select
 from nsfast.explore.core.accuracy import between
 from nsfast.explore.core.charts import (
     THRESHOLDS,
@@ -21,7 +21,6 @@ from nsfast.explore.core.charts import (
     reliability_of,
 )
 from nsfast.explore.core.selection import NO_CLASS
-from nsfast.labels import Balancing
 from nsfast.labels.histogram import CODES, confidence_of
 
 AGAINST = ("truth", "round 1", "student 3")
@@ -56,9 +55,9 @@ def many(classes=1000, n=5000, seed=0, **change) -> PseudoLabels:
     return PseudoLabels(**(known | dict(truth=truth, others={"round 1": Answers(truth)}, round=2) | change))
 
 
-def test_bins_are_those_of_the_preview_and_each_finds_its_pictures(everything):
+def test_each_bin_finds_its_pictures(everything):
     labels = everything(2000)
-    bins = confidence_bins(ThresholdPreview.of_labels(labels, Balancing()))
+    bins = confidence_bins(labels)
     assert len(bins.edges) == 41 and bins.count.sum() == 2000
     for number in range(40):
         assert finds(labels, bins.selects(number)) == bins.count[number]
@@ -66,8 +65,7 @@ def test_bins_are_those_of_the_preview_and_each_finds_its_pictures(everything):
     assert bins.selects(12) == {"confidence": (0.3, 0.325)} and bins.selects(39) == {
         "confidence": (0.975, 1.0)
     }
-    without = ThresholdPreview.of_labels(everything(truth=None), Balancing())
-    assert confidence_bins(without).wrong is None
+    assert confidence_bins(everything(truth=None)).wrong is None
 
 
 def test_edges_are_typed_with_few_digits_and_are_the_same_numbers():
@@ -322,9 +320,8 @@ def test_a_million_labels_of_a_thousand_classes_are_counted_at_once():
         predicted=predicted, confidence=generator.random(n), truth=truth, embedding=generator.random((n, 2)),
         others={"round 1": Answers(truth)},
     )  # fmt: skip
-    preview = ThresholdPreview.of_labels(labels, Balancing())
     for ask in (
-        lambda: confidence_bins(preview),
+        lambda: confidence_bins(labels),
         lambda: confusion(labels),
         lambda: confusion(labels, "round 1", most=1000),
         lambda: reliability(labels),

@@ -11,7 +11,7 @@ from nsfast.analysis.metrics import wilson_interval
 from nsfast.errors import NsfastError
 from nsfast.explore.core import PseudoLabels, ThresholdPreview
 from nsfast.labels import Balancing, balance, write_labels
-from nsfast.labels.histogram import CODES, Histogram, above, confidence_of
+from nsfast.labels.histogram import Histogram, above
 from nsfast.labels.origin import Origin
 
 CLASSES = ("cat", "dog", "eel", "none such")
@@ -185,27 +185,6 @@ def test_raising_the_threshold_never_adds():
     assert (np.diff(above, axis=0) <= 0).all()
 
 
-def test_histogram_counts_everything_once():
-    predicted, confidence, truth = labels()
-    edges, count, wrong = ThresholdPreview(predicted, confidence, CLASSES, truth=truth).histogram
-    assert len(edges) == 41 and count.sum() == 500 and wrong.sum() == (predicted != truth).sum()
-    assert (wrong <= count).all()
-
-
-def test_a_bin_begins_with_its_lower_edge_in_float16():
-    """Of every confidence that there is, in the bin that holds it: edges and their neighbours, 0 and 1 included."""
-    every = confidence_of(np.arange(CODES))
-    counted = ThresholdPreview(np.zeros(CODES, int), every, ["one"], truth=np.arange(CODES) % 2).histogram
-    edges, count, wrong = counted
-    starts = [float(np.float16(edge)) for edge in edges[:-1]]
-    place = [sum(confidence >= start for start in starts) - 1 for confidence in every.tolist()]
-    assert count.tolist() == [place.count(number) for number in range(40)]
-    odd = [number for row, number in enumerate(place) if row % 2]
-    assert wrong.tolist() == [odd.count(number) for number in range(40)]
-    one = ThresholdPreview(np.zeros(1, int), np.ones(1), ["one"]).histogram[1]
-    assert one[-1] == 1 and one.sum() == 1
-
-
 WAYS = (
     Balancing(0.5, "largest", "none"),
     Balancing(0.5, 20),
@@ -262,20 +241,6 @@ def test_the_precision_after_decisions_is_that_of_what_is_selected(tmp_path, dec
         table_there = ThresholdPreview.of_labels(labels, how, decisions).at(threshold)
         assert table_there.right.tolist() == np.bincount(selection.classes[right], minlength=4).tolist()
         assert table_there.precision == right.mean()
-
-
-def test_what_is_rejected_is_in_no_bin_and_what_is_sure_in_the_last(tmp_path, decided):
-    _, labels, decisions, asked = decided_labels(tmp_path, decided)
-    edges, count, wrong = ThresholdPreview.of_labels(labels, WAYS[0], decisions).histogram
-    predicted, confidence = labels.predicted.copy(), labels.confidence.copy()
-    for number, to in asked["relabeled"].items():
-        predicted[number], confidence[number] = to, 1
-    confidence[list(asked["accepted"])] = 1
-    stay = [row for row in range(300) if row not in asked["dropped"]]
-    place = (confidence[stay, None] >= edges[:-1].astype(np.float16)).sum(1) - 1
-    assert count.tolist() == np.bincount(place, minlength=40).tolist()
-    mistaken = (predicted != labels.truth)[stay]
-    assert wrong.tolist() == np.bincount(place[mistaken], minlength=40).tolist()
 
 
 def test_decisions_leave_the_labels_as_they_are(tmp_path, decided):

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsfast.errors import NsfastError
-from nsfast.explore.core import SORTS, Answers, Filter, PseudoLabels, ThresholdPreview, select
+from nsfast.explore.core import SORTS, Answers, Filter, PseudoLabels, select
 from nsfast.explore.core.scores import Scores
 from nsfast.explore.core.selection import DECISIONS, NO_CLASS
-from nsfast.labels import Balancing
 
 CLASSES = ("ant", "bee", "cat")
 ONE_BELOW = 1 - 2**-11
@@ -220,13 +219,6 @@ def test_an_edge_belongs_to_the_interval_above_it(edge):
     there = labels.confidence >= np.float16(edge)
     assert sorted(high) == np.flatnonzero(there).tolist()
     assert sorted(low) == (np.flatnonzero(~there).tolist() if edge < 1 else [0, 1, 2, 3])
-
-
-def test_every_bin_of_the_histogram_is_a_selection(everything):
-    labels = everything(3000)
-    edges, count, _ = ThresholdPreview.of_labels(labels, Balancing()).histogram
-    lengths = [len(select(labels, Filter(confidence=pair))) for pair in zip(edges, edges[1:], strict=False)]
-    assert lengths == count.tolist() and sum(lengths) == 3000
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_nothing_is_sent_to_a_server_and_only_the_line_can_be_dragged(front):
 
 
 def test_the_histogram_has_the_numbers_of_the_preview_and_all_of_a_bar_is_found(front):
-    bins = charts.confidence_bins(front.preview)
+    bins = charts.confidence_bins(front.labels)
     wrong, right, target = front.traces("confidence")
     assert (wrong.y == bins.wrong).all() and (wrong.y + right.y == bins.count).all()
     for bin in (0, 17, 39):
