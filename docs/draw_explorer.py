@@ -54,11 +54,16 @@ def draw(visit: "fronts.Visit", kind: str) -> None:
     for key in ("r", "ArrowRight", "3", "Enter"):
         page.keyboard.press(key)
         page.wait_for_timeout(700)
-    page.wait_for_timeout(1500)
+    page.locator(".nsf-explorer").first.evaluate("page => page.scrollIntoView()")
+    page.wait_for_timeout(2500)
     path = HERE / "explorer" / f"{kind}.png"
     path.parent.mkdir(exist_ok=True)
     page.screenshot(path=path)
-    small = Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    small = (
+        Image.open(path)
+        .convert("RGB")
+        .quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    )
     small.save(path, optimize=True)
     print(path, f"{path.stat().st_size / 1000:.0f} kB")
 

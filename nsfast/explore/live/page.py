@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from nsfast.labels.balancing.balance import Balancing
 
 PICTURES, COLUMNS, TILE, PICTURE = 24, 6, 96, 256
+MANY = 100_000
+"""Labels from which on margins and entropies are made ahead, so that the first sort by one of them need not wait."""
 SHOWN = 50
 """Decisions that are listed."""
 
@@ -62,6 +66,8 @@ class Page:
         self.widget.add_class("nsf-explorer")
         self._list_decisions()
         self.selection_changed()
+        if explorer.labels.has_scores and len(explorer.labels) >= MANY:
+            Thread(target=_read_ahead, args=(explorer.labels,), daemon=True).start()
 
     def threshold_changed(self) -> None:
         """Follow the explorer's threshold: the line and the counts at once, the figure at rest."""
@@ -208,6 +214,12 @@ class Page:
         table = f"<table>{''.join(lines)}</table>" if verdicts else ""
         where = html.escape(str(found.path))
         self.decided.value = f"<div>{counts}{conflicts}: <code>{where}</code></div>{table}"
+
+
+def _read_ahead(labels: PseudoLabels) -> None:
+    with suppress(NsfastError):  # who asks for them is told
+        for name in ("margin", "entropy"):
+            labels.order(name)
 
 
 def _sampled(labels: PseudoLabels) -> str:

@@ -5,6 +5,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from nsfast.errors import NsfastError
 from nsfast.explore.core import Answers, PseudoLabels, ThresholdPreview
 from nsfast.explore.core.scores import scores_of
-from nsfast.explore.live import mode, rest
+from nsfast.explore.live import mode, page, rest
 from nsfast.explore.live.explorer import Explorer
 from nsfast.labels import Balancing, balance, write_labels
 from nsfast.labels.decisions import DecisionLog
@@ -233,7 +234,7 @@ def test_pages_turn_and_the_detail_opens(explorer):
     assert explorer.widget
     grid = explorer._page.grid
     everything = explorer.selection.names
-    for action, page in (
+    for action, number in (
         ("next", 1),
         ("last", 4),
         ("next", 4),
@@ -242,7 +243,7 @@ def test_pages_turn_and_the_detail_opens(explorer):
         ("previous", 0),
     ):
         send(explorer, action)
-        assert (grid.page, names(explorer)) == (page, everything[page * 24 : (page + 1) * 24])
+        assert (grid.page, names(explorer)) == (number, everything[number * 24 : (number + 1) * 24])
     send(explorer, "open", 2)
     assert grid.detail["name"] == everything[2] and grid.detail["rounds"][-1]["name"] == "round 2"
     send(explorer, "reject", 2)
@@ -354,6 +355,26 @@ def test_opens_with_one_class_and_with_a_thousand(count, tmp_path):
     for view in explorer._page.figure.views:
         explorer._page.figure.show(view)
     assert explorer.png().startswith(b"\x89PNG")
+
+
+def test_scores_of_many_labels_are_made_ahead_and_an_error_waits_until_they_are_asked_for(
+    labels, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(page, "MANY", len(labels))
+    assert Explorer(labels, decisions=tmp_path / "d.jsonl").widget
+    for _ in range(200):
+        if "entropy" in labels._orders:
+            break
+        time.sleep(0.01)
+    assert {"margin", "entropy"} <= set(labels._orders)
+
+    def gone():
+        raise NsfastError("a shard is gone")
+
+    explorer = Explorer(make(scores=gone)[0], decisions=tmp_path / "d.jsonl")
+    assert explorer.widget
+    with pytest.raises(NsfastError, match="a shard is gone"):
+        explorer.select(sort="margin")
 
 
 def test_an_empty_selection_is_shown_as_such(explorer):
