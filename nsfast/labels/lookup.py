@@ -16,27 +16,16 @@ ROWS = 4096
 """Rows that are decoded at once."""
 
 
-def distributions_of(table: LabelTable, ids: np.ndarray) -> np.ndarray:
+def distributions_at(table: LabelTable, rows: np.ndarray) -> np.ndarray:
     """Return whole distributions (k, classes) float32 that sum to 1, as `table.vectors.dense()` has them.
 
     Args:
-        table: the label table, in any order of its rows.
-        ids: integers (k,), which pictures, in any order and as often as wanted; one that has no label gives nan.
+        table: the label table.
+        rows: integers (k,), its rows, in any order and as often as wanted; -1 gives nan.
 
     Raises:
         NsfastError: a shard is damaged or gone; names it.
     """
-    ids, known = np.asarray(ids, np.int64), table.ids
-    order = np.argsort(known, kind="stable")
-    rows = np.full(len(ids), -1)
-    if len(known):
-        near = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
-        rows = np.where(known[near] == ids, near, -1)
-    return distributions_at(table, rows)
-
-
-def distributions_at(table: LabelTable, rows: np.ndarray) -> np.ndarray:
-    """Return the same by the row of the table (k,), where that is known; -1 gives nan."""
     rows, classes = np.asarray(rows, np.int64), len(table.classes)
     whole = np.full((len(rows), classes), np.nan, np.float32)
     there = rows >= 0

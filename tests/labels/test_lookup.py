@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nsfast.errors import NsfastError
 from nsfast.labels import Origin, lookup, shards, write_labels
-from nsfast.labels.lookup import dense, distributions_at, distributions_of, rows_at
+from nsfast.labels.lookup import dense, distributions_at, rows_at
 from nsfast.training.targets import Distributions
 
 ORIGIN = Origin(tuple("abcdefg"), "teacher")
@@ -29,6 +29,12 @@ def table(request, tmp_path, monkeypatch):
     names = [f"{i}.png" for i in range(200)]
     origin = replace(ORIGIN, top=request.param)
     return write_labels(tmp_path / "labels", distributions(90), origin, names, ids, shard=25)
+
+
+def distributions_of(table, ids):
+    """By the ids of pictures; one that has no label has no row."""
+    known = table.ids.tolist()
+    return distributions_at(table, [known.index(i) if i in known else -1 for i in np.asarray(ids).tolist()])
 
 
 def test_any_ids_in_any_order_give_what_the_whole_table_gives(table):

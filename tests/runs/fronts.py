@@ -86,12 +86,27 @@ def served(kind: str, folder: Path, environment: dict[str, str], run: str = "run
         run: which Voila shows, relative to the folder.
     """
     require_browser()
-    port, said = free_port(), folder / "server.log"
+    port = free_port()
     line = COMMANDS[kind].format(port=port, folder=folder, run=run).split()
-    address = f"http://127.0.0.1:{port}"
+    with serving([sys.executable, *line], port, folder, environment) as address:
+        token = re.search(r"/\?token=\w+", (folder / "server.log").read_text()) if kind == VOILA else None
+        yield address + (token.group() if token else "")
+
+
+@contextmanager
+def serving(line: list, port: int, folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Start a server, give its address once it answers, and end it.
+
+    Args:
+        line: the command.
+        port: where it will listen.
+        folder: where it works, and where its log and settings lie.
+        environment: of a person at a terminal.
+    """
+    address, said = f"http://127.0.0.1:{port}", folder / "server.log"
     with open(said, "wb") as log:
         server = subprocess.Popen(
-            [sys.executable, *line],
+            line,
             env=own_places(folder, environment),
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -103,8 +118,7 @@ def served(kind: str, folder: Path, environment: dict[str, str], run: str = "run
         while not answers(f"{address}/no-such-page"):
             assert server.poll() is None and time.monotonic() < deadline, said.read_text()
             time.sleep(0.3)
-        token = re.search(r"/\?token=\w+", said.read_text()) if kind == VOILA else None
-        yield address + (token.group() if token else "")
+        yield address
     finally:
         server.terminate()
         server.wait(30)

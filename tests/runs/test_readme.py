@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.fronts import answers, free_port, own_places
+from tests.runs.fronts import free_port, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -56,8 +56,10 @@ def test_the_readme_has_its_two_commands_first():
 def test_a_command_of_the_readme_works(line, home, quick, plain_environment):
     words = shlex.split(line)
     if words[:2] == ["nsfast", "explore"]:
-        serves(words, home, plain_environment)
-        return
+        port = free_port()
+        line = [BIN / words[0], *words[1:], "--no-browser", "--port", str(port)]
+        with serving(line, port, home, plain_environment):  # until it answers
+            return
     if words[:2] == ["nsfast", "run"]:
         settings = [s for s in quick if s != "--set" and not (s.startswith("data.") and "folder" in words)]
         words += [part for s in settings for part in ("--set", s)]  # last, so that they win over the README's
@@ -65,27 +67,6 @@ def test_a_command_of_the_readme_works(line, home, quick, plain_environment):
     environment = {**plain_environment, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-def serves(words: list[str], home: Path, environment: dict[str, str]) -> None:
-    """Start a command that serves a page until it is ended, and see that it answers."""
-    port, path = free_port(), home / "server.log"
-    with open(path, "wb") as log:
-        process = subprocess.Popen(
-            [BIN / words[0], *words[1:], "--no-browser", "--port", str(port)],
-            cwd=home,
-            env=own_places(home, environment),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not answers(f"http://127.0.0.1:{port}/no-such-page"):
-            assert process.poll() is None and time.monotonic() < deadline, path.read_text()
-            time.sleep(0.3)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def make(target: str, home: Path, arguments: str) -> list[str]:

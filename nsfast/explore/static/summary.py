@@ -40,11 +40,6 @@ def ratio(imbalance: float) -> str:
     return "a class is empty" if imbalance == float("inf") else f"{imbalance:.1f}"
 
 
-def summary_html(table: ThresholdTable) -> str:
-    """Return the sentences and the table of classes as HTML; class names are escaped."""
-    return f"<div>{html.escape(describe(table))}</div>{classes_html(table)}"
-
-
 def classes_html(table: ThresholdTable) -> str:
     """Return a row per class and the totals as an HTML table; class names are escaped.
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from nsfast.explore.core import ThresholdPreview
-from nsfast.explore.static.summary import MOST, describe, ratio, summary_html
+from nsfast.explore.static.summary import MOST, classes_html, describe, ratio
 from nsfast.labels.quality.estimate import PrecisionFit
 
 CLASSES = ("cat", "<script>alert('$x^')</script>", "dog & co $")
@@ -22,13 +22,13 @@ def rows_of(text):
 
 
 def test_class_names_are_escaped():
-    text = summary_html(preview().at(0.5))
+    text = classes_html(preview().at(0.5))
     assert "<script>" not in text and "&lt;script&gt;" in text and "dog &amp; co" in text
 
 
 def test_a_row_says_what_became_of_the_class():
     table = preview().at(0.5)
-    found = rows_of(summary_html(table))
+    found = rows_of(classes_html(table))
     for row, line in zip(table.rows(), found[1:-1], strict=True):
         names = ("predicted", "above", "kept", "dropped", "copies", "seen")
         assert line[1:] == [str(row[name]) for name in names]
@@ -39,7 +39,7 @@ def test_a_row_says_what_became_of_the_class():
 def test_many_classes_are_shortened_but_counted():
     predicted = np.arange(200) % 50
     table = ThresholdPreview(predicted, np.full(200, 0.9), [f"class {i}" for i in range(50)]).at(0.5)
-    found = rows_of(summary_html(table))
+    found = rows_of(classes_html(table))
     assert len(found) == 1 + MOST + 1 + 1
     assert found[-2] == [f"and {50 - MOST} smaller classes"] and found[-1][1] == "200"
 
