@@ -4,7 +4,7 @@ import warnings as _warnings
 
 _warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # fastai's, at import
 
-from nsfast.analysis.evaluate import attack_rows, corruption_rows, model_rows, probabilities_of
+from nsfast.analysis.evaluate import model_rows, probabilities_of
 from nsfast.analysis.figures import *
 from nsfast.analysis.metrics import calibrated_ece, reliability_table, summary, wilson_interval
 from nsfast.explore.core import PseudoLabels, ThresholdPreview

@@ -89,6 +89,100 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     return McNemar(only_first, only_second, float(p_value))
 
 
+def sign_flip_test(differences: np.ndarray) -> float:
+    """Return the exact two-sided p-value that two models only differ by chance, over pictures in several versions.
+
+    If the models were alike, each picture's difference could as well have had the other sign. Over one version it is
+    `mcnemar`'s p-value; over several it keeps all versions of a picture together, which McNemar's test cannot.
+
+    Args:
+        differences: integers (n,), by how many versions of each picture the second model is right more often.
+
+    Returns:
+        The probability of a sum at least as far from 0; never below 1e-12, which is as fine as it is computed. Where
+        the differences add up to more than 20,000 it is that of the normal limit.
+
+    Source: Fisher 1935, section 21; the distribution of the sum is the Fourier transform of a product of cosines.
+    """
+    from scipy.fft import irfft, next_fast_len
+    from scipy.special import ndtr
+
+    differences = np.asarray(differences)
+    size, count = np.unique(np.abs(differences.astype(np.int64)), return_counts=True)
+    if differences.ndim != 1 or not (differences == differences.astype(np.int64)).all():
+        raise NsfastError(
+            f"differences have shape {differences.shape}; give one whole number for each picture"
+        )
+    most, seen = int(size @ count), abs(int(differences.sum()))
+    if most > 20_000:
+        deviation = np.sqrt(float(size**2 @ count))
+        return float(np.clip(2 * ndtr(-seen / deviation), 1e-12, 1))
+    length = next_fast_len(2 * most + 2, real=True)
+    angle = 2 * np.pi * np.arange(length // 2 + 1) / length
+    spectrum = np.prod(np.cos(np.multiply.outer(angle, size)) ** count, axis=1)
+    chance = irfft(spectrum, length)  # of the sums 0, 1, ..., and from the end -1, -2, ...
+    inside = chance[:seen].sum() + chance[length - seen + 1 :].sum() if seen else 0.0
+    tail = chance[seen : length - seen + 1].sum()
+    return float(np.clip(tail if tail < 0.5 else 1 - inside, 1e-12, 1))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Return p-values adjusted for their number: one below 0.05 by mistake comes in 5 % of families at most.
+
+    Args:
+        p_values: (n,), 0 to 1, of one family of tests.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
+        raise NsfastError(f"p-values are {p_values.tolist()}; give a list of numbers between 0 and 1")
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    return np.minimum(adjusted, 1)
+
+
+def resampled_means(values: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """Return the mean over pictures of each column in each of `draws` bootstrap samples of whole pictures.
+
+    What belongs to one picture (its versions, the models that saw it) stays together. The same seed and number of
+    pictures draw the same samples, so that measures resampled in two calls still belong to each other.
+
+    Args:
+        values: (n, ...), one row a picture.
+        draws: bootstrap samples.
+        seed: of the draws.
+
+    Returns:
+        float64 (draws, ...).
+
+    Source: Efron & Tibshirani 1993, section 8.3; for clusters Davison & Hinkley 1997, section 3.8.
+    """
+    from nsfast.streams import numpy_stream
+
+    within("draws", draws, 1)
+    values = np.asarray(values, dtype=np.float64)
+    if not values.size:
+        raise NsfastError(f"values have shape {values.shape}: no picture to draw from; give at least one")
+    n, columns = len(values), values.reshape(len(values), -1)
+    generator = numpy_stream(seed, "resampled_means", n)
+    means = np.empty((int(draws), columns.shape[1]))
+    at_once = max(1, 4_000_000 // n)  # weights of 32 MB
+    for first in range(0, len(means), at_once):
+        some = min(at_once, len(means) - first)
+        chosen = generator.integers(0, n, size=(some, n)) + n * np.arange(some)[:, None]
+        weights = np.bincount(chosen.ravel(), minlength=some * n).reshape(some, n)
+        means[first : first + some] = weights.astype(np.float64) @ columns / n
+    return means.reshape(int(draws), *values.shape[1:])
+
+
+def ends(samples: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return the percentile interval of bootstrap samples (draws, ...): low and high as (2, ...)."""
+    within("level", level, 0, 1)
+    return np.quantile(samples, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+
+
 class SeedInterval(NamedTuple):
     """Mean over trainings that differ in their seed, with the interval of that mean."""
 

@@ -20,11 +20,14 @@ __all__ = [
     "CalibratedECE",
     "ReliabilityTable",
     "accuracy",
+    "brier_of_squares",
     "brier_score",
     "calibrated_ece",
+    "likelihood_loss",
     "negative_log_likelihood",
     "reliability_table",
     "summary",
+    "top_accuracy",
     "wilson_interval",
 ]
 
@@ -51,8 +54,12 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
         labels: int64 (n,), 0 to classes - 1.
     """
     probabilities, labels = _checked(probabilities, labels)
-    true = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(true, SMALLEST_PROBABILITY)).mean())
+    return float(likelihood_loss(probabilities[np.arange(len(labels)), labels]).mean())
+
+
+def likelihood_loss(true: np.ndarray) -> np.ndarray:
+    """Return -log of the true class's probability for each picture (n,), which `negative_log_likelihood` averages."""
+    return -np.log(np.maximum(np.asarray(true, dtype=np.float64), SMALLEST_PROBABILITY))
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -65,6 +72,29 @@ def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
     error = probabilities.copy()
     error[np.arange(len(labels)), labels] -= 1
     return float((error**2).sum(axis=1).mean())
+
+
+def brier_of_squares(squares: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return the Brier score of each picture from two sums over classes.
+
+    Args:
+        squares: (n,), sum of the squared probabilities.
+        true: (n,), probability of the true class.
+    """
+    return np.asarray(squares, dtype=np.float64) - 2 * np.asarray(true, dtype=np.float64) + 1
+
+
+def top_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
+    """Return the share (0 to 1) of pictures whose true class is among the k most probable ones; the first of equals.
+
+    Args:
+        probabilities, labels: as for `negative_log_likelihood`.
+        k: 1 to classes.
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    within("k", k, 1, probabilities.shape[1])
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((best == labels[:, None]).any(axis=1).mean())
 
 
 class CalibratedECE(NamedTuple):
@@ -94,10 +124,13 @@ def calibrated_ece(confidence: np.ndarray, bins: int = 15, draws: int = 200, see
     within("draws", draws, 1)
     _, position = confidence_bins(confidence, bins)
     generator = numpy_stream(seed, "calibrated_ece")
-    errors = np.empty(draws)
-    for draw in range(draws):
-        gap = (generator.random(len(confidence)) < confidence) - confidence
-        errors[draw] = np.abs(np.bincount(position, weights=gap, minlength=bins)).sum() / len(confidence)
+    errors = np.empty(int(draws))
+    member = np.eye(int(bins))[position]
+    at_once = max(1, 4_000_000 // len(confidence))
+    for first in range(0, len(errors), at_once):
+        drawn = generator.random((min(at_once, len(errors) - first), len(confidence)))
+        gap = (drawn < confidence) - confidence
+        errors[first : first + at_once] = np.abs(gap @ member).sum(axis=1) / len(confidence)
     return CalibratedECE(float(errors.mean()), float(np.quantile(errors, 0.95)))
 
 

@@ -62,7 +62,7 @@ def model_rows(
 
 
 def _row(name: str, size: int | None, classes: int, channels: int) -> dict[str, Any]:
-    train_pixels, test_pixels = _resolutions(name)
+    train_pixels, test_pixels = resolutions(name)
     model = build_without_weights(name, classes, channels, size or 1, train_pixels)
     published = EFFICIENTNETS.get(name)
     row = {
@@ -85,7 +85,7 @@ def _row(name: str, size: int | None, classes: int, channels: int) -> dict[str, 
     return row
 
 
-def _resolutions(name: str) -> tuple[int, int]:
+def resolutions(name: str) -> tuple[int, int]:
     """Height and width that a network is trained and tested at."""
     if name.endswith(SMALL_PICTURES):
         return _PIXELS, _PIXELS

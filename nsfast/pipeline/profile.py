@@ -260,6 +260,7 @@ def _check(profile: Profile) -> None:
     """Build what each stage will build from its parameters, so that a value out of range is an error now."""
     from nsfast.pipeline.balancing import balancing_of
     from nsfast.pipeline.labeling import PRECISIONS
+    from nsfast.robustness.protocol import RobustnessProtocol
     from nsfast.training.recipe import Recipe
 
     def checked(group: str, check: Callable, *arguments, **keywords) -> None:
@@ -293,19 +294,4 @@ def _check(profile: Profile) -> None:
     checked("labeling", within, "near", labeling["near"], -1, 8)
     checked("labeling", choice, "engine", labeling["engine"], ENGINES)
     checked("labeling", choice, "precision", labeling["precision"], PRECISIONS)
-    checked("analysis", _check_analysis, profile.groups["analysis"])
-
-
-def _check_analysis(parameters: dict[str, Any]) -> None:
-    from nsfast.errors import choice
-    from nsfast.robustness.corruptions import CORRUPTIONS
-
-    for name in parameters["corruptions"]:
-        choice("corruption", name, CORRUPTIONS)
-    for severity in parameters["severities"]:
-        within("severity", severity, 1, 5)
-    for epsilon in parameters["epsilons"]:
-        within("epsilon", epsilon, 0, 255)
-    for name in ("corruptions", "severities", "epsilons"):
-        within(f"number of {name}", len(parameters[name]), 1)
-    within("pictures", parameters["pictures"], 1)
+    checked("analysis", RobustnessProtocol.of, profile.groups["analysis"])

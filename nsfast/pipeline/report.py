@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from html import escape
 from pathlib import Path
 
@@ -10,18 +9,9 @@ from nsfast.errors import NsfastError
 from nsfast.files import read_csv, write_text
 from nsfast.images import load_images
 from nsfast.pipeline.report_decisions import decisions_of_rounds
+from nsfast.pipeline.report_html import document, section_html, table_html
+from nsfast.pipeline.report_robustness import robustness_sections
 from nsfast.pipeline.run_folder import read_run
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 880px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.7em; margin-bottom: 0 } h2 { font-size: 1.25em; margin-top: 2.2em }
-img { max-width: 100%; display: block } .note { color: #666; font-size: .92em } .scroll { overflow-x: auto }
-table { border-collapse: collapse; font-size: .9em; margin: 1em 0 }
-th { text-align: left; border-bottom: 2px solid #ccc }
-th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums }
-td { white-space: nowrap }
-summary { cursor: pointer } .answer { font-size: 1.1em }
-"""
 
 
 def points(value: float) -> str:
@@ -89,13 +79,6 @@ def headline(run: Path) -> str:
     )
 
 
-def table_html(rows: list[dict]) -> str:
-    """Return rows as an HTML table; every text is escaped."""
-    head = "".join(f"<th>{escape(str(name))}</th>" for name in rows[0])
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(v))}</td>' for v in row.values())}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
 def decisions_html(run: Path, rounds: int, most: int = 50) -> str:
     """Return what people decided as HTML, at most so many pictures; empty where nobody decided anything."""
     counts, decisions = decisions_of_rounds(run, rounds)
@@ -106,14 +89,6 @@ def decisions_html(run: Path, rounds: int, most: int = 50) -> str:
         f"<h2>What people decided</h2>{table_html(counts)}{table_html(decisions[:most])}"
         f"<p class='note'>{more} round's are in its decisions.csv. Where people differ, the latest decision counts.</p>"
     )
-
-
-def figure_html(path: Path) -> str:
-    """Return a PNG file as an embedded image; empty where there is none."""
-    if not path.is_file():
-        return ""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{escape(path.stem.replace("_", " "))}" src="data:image/png;base64,{data}">'
 
 
 def write_report(run: str | Path) -> Path:
@@ -130,17 +105,11 @@ def write_report(run: str | Path) -> Path:
     images = load_images(run / "images")
     notes = [*images.notes, *(f"left out: {path} ({reason})" for path, reason in images.left_out[:20])]
 
-    def section(title: str, figure: str, text: str = "") -> str:
-        image = figure_html(folder / "figures" / f"{figure}.png")
-        return f"<h2>{title}</h2>{f'<p>{text}</p>' if text else ''}{image}" if image else ""
+    def section(title: str, figure: str) -> str:
+        return section_html(title, folder / "figures" / f"{figure}.png")
 
     settings = escape(yaml.safe_dump(profile.to_dict(), sort_keys=False, default_flow_style=None, width=100))
-    names = dict.fromkeys(str(row["corruption"]) for row in read_csv(folder / "tables" / "corruptions.csv"))
-    corrupted = escape(", ".join(names).replace("_", " "))
     page = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'>",
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
-        f"<title>nsfast: {escape(profile.name)}</title><style>{STYLE}</style>",
         f"<h1>Noisy Student on {escape(images.name)}</h1>",
         f"<p class='note'>{len(images.labeled)} labeled, {len(images.unlabeled)} unlabeled, {len(images.validation)} "
         f"validation and {len(images.test)} test pictures of {len(images.classes)} classes; seed {profile.seed}.</p>",
@@ -153,23 +122,13 @@ def write_report(run: str | Path) -> Path:
         section("Are the pseudo-labels good, and do they get better?", "label_quality"),
         decisions_html(run, profile.rounds),
         section("Can the confidence be believed?", "reliability"),
-        section(
-            "Is the student more robust?",
-            "robustness",
-            f"Error on test pictures corrupted here ({corrupted}), not on the released ImageNet-C.",
-        ),
-        section(
-            "Does it resist attack?",
-            "attack",
-            "One-step FGSM, which overstates robustness: stronger attacks find more. Random signs of the same size are "
-            "its control.",
-        ),
+        *robustness_sections(folder),
         f"<h2>About the pictures</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
         if notes
         else "",
         f"<h2>Settings</h2><details><summary>every parameter of this run</summary><pre>{settings}</pre></details>",
-        "<p class='note'>Method: Xie, Luong, Hovy, Le, Self-training with Noisy Student, arXiv 1911.04252.</p></html>",
+        "<p class='note'>Method: Xie, Luong, Hovy, Le, Self-training with Noisy Student, arXiv 1911.04252.</p>",
     ]
     path = folder / "report.html"
-    write_text(path, "\n".join(part for part in page if part))
+    write_text(path, document(f"nsfast: {profile.name}", page))
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +14,16 @@ import numpy as np
 
 from nsfast.errors import NsfastError
 from nsfast.files import read_csv, read_json, write_csv, write_json
-from nsfast.images import ImageSet, Split
+from nsfast.images import ImageSet
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.run_folder import lock, prepare_images, remove_leftovers
 from nsfast.pipeline.stages import Records, Stage
 from nsfast.pipeline.training_stage import TrainingStage
-from nsfast.streams import hash_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from nsfast.analysis.measurement import Measurement
     from nsfast.explore.live.explorer import Explorer
     from nsfast.labels import LabelTable
     from nsfast.labels.balancing.balance import Balanced
@@ -219,22 +220,64 @@ class Session:
         rows = read_csv(self.run / "iterate" / "rounds.csv")
         return {row["model"]: load_model(self.run / row["folder"]).to(default_device()) for row in rows}
 
-    def some_test_pictures(self, most: int) -> Split:
-        """Return at most `most` test pictures, drawn by id."""
-        test = self.images.test
-        rows = np.sort(np.argsort(hash_order(test.ids, self.parameters["seed"], "test pictures"))[:most])
-        taken = test.take(rows)  # in memory, at the set's size: what is corrupted begins as what is not
-        return Split(taken.ids, np.asarray(taken.pixels), taken.labels)
+    def measurement(self, models: dict[str, Network]) -> Measurement:
+        """Return what is measured of the models' robustness; answers are kept, so that it may be killed."""
+        from nsfast.analysis.measurement import Measurement
+        from nsfast.robustness.protocol import RobustnessProtocol
+        from nsfast.training.model_file import read_about
 
-    def save(self, name: str, rows: list[dict], figure: tuple[str, Figure]) -> Figure:
-        """Write rows to `tables/<name>.csv` and a figure to `figures/<its name>.png`; return the figure to be shown."""
-        from nsfast.files import atomic
+        folders = {row["model"]: row["folder"] for row in read_csv(self.run / "iterate" / "rounds.csv")}
+        about = {name: read_about(self.run / folders[name]) for name in models}
+        return Measurement(
+            models,
+            self.images.test,
+            RobustnessProtocol.of(self.parameters),
+            self.images.classes,
+            control="control",
+            teacher="teacher",
+            folder=self.folder / "answers",
+            fingerprints={name: found["fingerprint"] for name, found in about.items()},
+            recipes={name: found["recipe"] for name, found in about.items()},
+            seed=self.parameters["seed"],
+        )
+
+    def save(
+        self,
+        name: str,
+        rows: list[dict],
+        draw: Callable[[list[dict]], Figure] | None = None,
+        figure: str = "",
+    ) -> Figure | None:
+        """Write rows to `tables/<name>.csv`, and what `draw` makes of them to `figures/<figure or name>.png`.
+
+        Nothing is written where there is no row. Returns the figure to be shown.
+        """
+        self._begin_to_write()
+        if not rows:
+            return None
+        write_csv(self.folder / "tables" / f"{name}.csv", rows)
+        return self._write_figure(figure or name, draw(rows)) if draw else None
+
+    def show(self, measured: Measurement, *names: str) -> Figure | None:
+        """Write tables and figures of a measurement, each where there is such a one; return the last figure."""
+        from nsfast.analysis.measured_figures import FIGURES, figure_of
+        from nsfast.analysis.measurement import TABLES
 
         self._begin_to_write()
-        write_csv(self.folder / "tables" / f"{name}.csv", rows)
-        with atomic(self.folder / "figures" / f"{figure[0]}.png") as temporary:
-            figure[1].savefig(temporary, format="png", dpi=130)
-        return figure[1]
+        figure = None
+        for name in names:
+            if name in TABLES and measured.table(name):
+                write_csv(self.folder / "tables" / f"{name}.csv", measured.table(name))
+            drawn = figure_of(measured, name) if name in FIGURES else None
+            figure = self._write_figure(name, drawn) if drawn else figure
+        return figure
+
+    def _write_figure(self, name: str, figure: Figure) -> Figure:
+        from nsfast.files import atomic
+
+        with atomic(self.folder / "figures" / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=130)
+        return figure
 
     def finish(self) -> None:
         """Seal the stage: its record is written, and the stages behind it may read what it left."""

@@ -35,9 +35,13 @@ def smoke_profile(name_or_path: str, data: str | Path, settings: tuple[str, ...]
         "engine": "local",
     }
     changes["balancing"] = {"threshold": 0.0, "per_class": "largest"}
-    analysis = whole.groups["analysis"]
-    changes["analysis"] = {"pictures": 12, "severities": [1], "epsilons": [0.0, 4.0]}
-    changes["analysis"]["corruptions"] = analysis["corruptions"][:1]
+    changes["analysis"] = {"pictures": 12, "severities": [1], "epsilons": [4.0], "attacked": 4, "steps": 2}
+    changes["analysis"] |= {
+        "corruptions": ["contrast"],
+        "perturbations": ["translate"],
+        "sequences": 2,
+        "sets": [],
+    }
     cut = [
         f"{group}.{name}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}"
         for group, values in changes.items()

@@ -1,1 +1,1 @@
-"""Robustness: corrupted pictures (`corruptions`, numpy) and adversarial pictures (`attacks`, torch)."""
+"""Robustness: corrupted pictures (`corruptions`) and adversarial pictures (`attacks`, torch)."""

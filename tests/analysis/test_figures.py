@@ -80,19 +80,47 @@ def every_figure():
         "reliability_diagram": figures.reliability_diagram(
             {m: reliability_table(confidence, predicted > 0) for m in MODELS}
         ),
-        "robustness_curves": figures.robustness_curves(
+        "reliability_under_corruption": figures.reliability_under_corruption(
+            {m: {k: reliability_table(confidence, predicted > 0) for k in ("clean", ODD)} for m in MODELS}
+        ),
+        "severity_curves": figures.severity_curves(
             [
                 dict(model=m, corruption=c, severity=s, error=0.5, **interval)
                 for m in MODELS
-                for c in ("gaussian_noise", "defocus_blur", "contrast", "fog")
+                for c in ("gaussian_noise", "defocus_blur", "contrast", "fog", ODD)
                 for s in (0, 1, 5)
+            ]
+        ),
+        "corruption_bars": figures.corruption_bars(
+            [
+                dict(model=m, corruption=c, mean_error=0.5, **interval)
+                for m in MODELS
+                for c in ("fog", ODD, "mean")
+            ]
+        ),
+        "corrupted_grid": figures.corrupted_grid({"fog": PIXELS[:6], ODD: PIXELS[6:]}),
+        "perturbation_strip": figures.perturbation_strip({"tilt": PIXELS, ODD: PIXELS[:5]}),
+        "flip_bars": figures.flip_bars(
+            [
+                dict(model=m, perturbation=p, noise="noise" in p, fp=0.5, **interval)
+                for m in MODELS
+                for p in ("gaussian_noise", "tilt", ODD)
+            ]
+        ),
+        "natural_bars": figures.natural_bars(
+            [dict(model=m, set=s, n=9, accuracy=0.5, **interval) for m in MODELS for s in ("clean", ODD)]
+        ),
+        "accuracy_on_the_line": figures.accuracy_on_the_line(
+            [
+                dict(model=m, n=99, clean_error=0.1, corruption_error=0.5, expected_error=0.5, **interval)
+                for m in MODELS
             ]
         ),
         "attack_curves": figures.attack_curves(
             [
                 dict(model=m, attack=a, epsilon=e, accuracy=0.5, **interval)
                 for m in MODELS
-                for a in ("fgsm", "random_sign")
+                for a in ("fgsm", "random_sign", ODD)
                 for e in (0, 2, 16)
             ]
         ),
@@ -189,16 +217,54 @@ def test_balancing_counts_are_in_the_headline():
     assert {p.get_x() + p.get_width() for p in after.patches if p.get_width()} == {20, 5}
 
 
-def test_an_attack_panel_tells_attack_from_control():
-    records = [
-        dict(model="teacher", attack=a, epsilon=e, accuracy=x, low=x, high=x)
-        for a, e, x in (("fgsm", 0, 0.9), ("fgsm", 8, 0.2), ("random_sign", 0, 0.9), ("random_sign", 8, 0.85))
-    ]
-    figure = figures.attack_curves(records[::-1])
-    solid, dashed = figure.axes[0].lines[:2]
-    assert solid.get_ydata().tolist() == [0.9, 0.2] and solid.get_linestyle() == "-"
-    assert dashed.get_ydata().tolist() == [0.9, 0.85] and dashed.get_linestyle() == "--"
-    assert "teacher 20.0 %" in texts(figure)
+def test_reliability_on_clean_and_corrupted_pictures_stands_side_by_side():
+    random = np.random.default_rng(0)
+    tables = {
+        model: {
+            kind: reliability_table(random.uniform(0, 1, 300), random.random(300) < 0.5)
+            for kind in ("clean", "corrupted")
+        }
+        for model in ("control", "teacher")
+    }
+    figure = figures.reliability_under_corruption(tables)
+    upper = figure.axes[:2]
+    assert [axes.get_title(loc="left") for axes in upper] == ["clean (n = 300)", "corrupted (n = 300)"]
+    for axes, kind in zip(upper, ("clean", "corrupted"), strict=True):
+        for points, of_model in zip(axes.collections, tables.values(), strict=True):
+            table = of_model[kind]
+            assert points.get_offsets().tolist() == np.stack([table.confidence, table.accuracy], 1).tolist()
+    errors = [tables["teacher"][kind].expected_calibration_error for kind in ("clean", "corrupted")]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "teacher: ECE {:.3f} clean, {:.3f} corrupted".format(*errors) in legend
+
+
+def test_precision_is_written_clear_of_the_points_beside_it():
+    rows = zip((1, 2, 3), (0.883, 0.873, 0.874), (0.87, 0.93, 0.87), strict=True)
+    figure = figures.label_quality_by_round(
+        [
+            dict(round=r, coverage=0.5, precision=p, low=p - 0.03, high=p + 0.03, in_class_accuracy=a)
+            for r, p, a in rows
+        ]
+    )
+    figure.draw_without_rendering()
+    right = figure.axes[1]
+    numbers = [text for text in right.texts if "%" in text.get_text()]
+    assert [text.get_text() for text in numbers] == ["88.3 %", "87.3 %", "87.4 %"]
+    for text in numbers:
+        box = text.get_window_extent()
+        for line in right.lines:
+            for x, y in right.transData.transform(np.asarray(line.get_xydata(), float)):
+                assert not (box.x0 - 2 < x < box.x1 + 2 and box.y0 - 2 < y < box.y1 + 2)
+
+
+def test_captions_of_long_names_keep_their_number_and_do_not_touch():
+    names = ["golden retriever 0.93", "great white shark 0.51", "tiger 0.40", "a" * 40 + " 0.87"]
+    figure = figures.joint_batch(PIXELS, np.arange(12) < 4, names * 3)
+    figure.draw_without_rendering()
+    captions = figure.axes[0].texts
+    assert [text.get_text()[-4:] for text in captions[:4]] == ["0.93", "0.51", "0.40", "0.87"]
+    boxes = [text.get_window_extent() for text in captions]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_text_from_data_is_no_formula():
@@ -219,7 +285,12 @@ def test_text_from_data_is_no_formula():
         (lambda: figures.training_curves({"teacher": []}), "no epoch to show"),
         (lambda: figures.label_quality_by_round([]), "no round to show"),
         (lambda: figures.agreement_between_rounds([some_quality()[0]]), "no round to compare"),
-        (lambda: figures.robustness_curves([]), "no measurement to show"),
+        (lambda: figures.reliability_under_corruption({}), "no model to show"),
+        (
+            lambda: figures.reliability_under_corruption({"a": {"clean": 0}, "b": {}}),
+            "b has tables of nothing",
+        ),
+        (lambda: figures.severity_curves([]), "no measurement to show"),
         (lambda: figures.attack_curves([]), "no measurement to show"),
     ],
 )

@@ -9,11 +9,14 @@ from sklearn.metrics import log_loss
 
 from nsfast.analysis.metrics import (
     accuracy,
+    brier_of_squares,
     brier_score,
     calibrated_ece,
+    likelihood_loss,
     negative_log_likelihood,
     reliability_table,
     summary,
+    top_accuracy,
     wilson_interval,
 )
 from nsfast.errors import NsfastError
@@ -140,6 +143,72 @@ def test_draws_are_seeded():
     assert calibrated_ece(confidence, seed=3) != calibrated_ece(confidence, seed=4)
 
 
+@pytest.mark.parametrize("classes, bins", [(5, 15), (100, 10)])
+def test_measures_are_those_of_torchmetrics(classes, bins):
+    torch, torchmetrics = pytest.importorskip("torch"), pytest.importorskip("torchmetrics")
+    probabilities, labels = predictions(n=1000, classes=classes)
+    probabilities = probabilities.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    p, y = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    of = torchmetrics.functional
+    ece = of.classification.multiclass_calibration_error(p, y, classes, n_bins=bins, norm="l1")
+    table = reliability_table(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins)
+    assert table.expected_calibration_error == pytest.approx(float(ece), abs=1e-6)
+    squared = of.mean_squared_error(p, torch.nn.functional.one_hot(y, classes).double()) * classes
+    assert brier_score(probabilities, labels) == pytest.approx(float(squared), abs=1e-6)
+    perplexity = of.text.perplexity(p.log()[None], y[None])
+    assert negative_log_likelihood(probabilities, labels) == pytest.approx(math.log(perplexity), abs=1e-6)
+    for k in (1, 3):
+        top = of.classification.multiclass_accuracy(p, y, classes, top_k=k, average="micro")
+        assert top_accuracy(probabilities, labels, k) == pytest.approx(float(top), abs=1e-6)
+
+
+def test_a_confidence_of_exactly_1_is_in_the_last_bin():
+    # torchmetrics has a bin of its own for it and gets 0.525 here (torchmetrics#3510)
+    confidence = np.repeat([1.0, 0.95], 20)
+    correct = np.repeat([False, True, False, True], 10)
+    ece = reliability_table(confidence, correct, bins=10).expected_calibration_error
+    assert ece == pytest.approx(0.975 - 0.5)
+    one_sided = reliability_table(np.ones(40), np.arange(40) < 38, bins=15)
+    assert one_sided.expected_calibration_error == pytest.approx(0.05)
+    assert calibrated_ece(np.ones(40)) == (0, 0)
+    sure = np.eye(3)[[0, 1, 1]]
+    assert brier_score(sure, np.array([0, 1, 2])) == pytest.approx(2 / 3)
+
+
+def test_scores_of_a_picture_need_no_more_than_two_sums_of_its_probabilities():
+    probabilities, labels = predictions()
+    exact = probabilities.astype(np.float64)
+    true = exact[np.arange(len(labels)), labels]
+    squares = (exact**2).sum(axis=1)
+    assert brier_of_squares(squares, true).mean() == pytest.approx(
+        brier_score(probabilities, labels), abs=1e-6
+    )
+    assert likelihood_loss(true).mean() == pytest.approx(
+        negative_log_likelihood(probabilities, labels), abs=1e-6
+    )
+
+
+def test_top_accuracy_counts_the_first_of_equal_probabilities():
+    even = np.full((3, 4), 0.25)
+    assert top_accuracy(even, np.array([0, 1, 3]), k=2) == pytest.approx(2 / 3)
+    assert top_accuracy(even, np.array([0, 1, 3]), k=4) == 1
+    probabilities, labels = predictions()
+    assert top_accuracy(probabilities, labels, k=1) == np.mean(probabilities.argmax(axis=1) == labels)
+
+
+def test_calibrated_ece_is_that_of_a_loop_over_the_same_draws():
+    from nsfast.streams import numpy_stream
+
+    confidence = predictions(n=50)[0].max(axis=1).astype(float)
+    generator, slow = numpy_stream(7, "calibrated_ece"), []
+    for _ in range(30):
+        right = generator.random(50) < confidence
+        slow.append(reliability_table(confidence, right).expected_calibration_error)
+    found = calibrated_ece(confidence, draws=30, seed=7)
+    assert found == pytest.approx((np.mean(slow), np.quantile(slow, 0.95)))
+
+
 def test_summary_agrees_with_its_parts():
     probabilities, labels = predictions()
     row = summary(probabilities, labels)
@@ -164,6 +233,7 @@ def test_summary_agrees_with_its_parts():
         (lambda: reliability_table(np.array([1.5]), np.array([True])), r"outside \[0, 1\]"),
         (lambda: reliability_table(np.array([]), np.array([])), "at least one picture"),
         (lambda: calibrated_ece(np.array([0.5]), bins=0), "bins is 0"),
+        (lambda: top_accuracy(np.full((1, 2), 0.5), np.array([0]), k=3), "k is 3"),
     ],
 )
 def test_says_what_is_wrong(wrong, message):

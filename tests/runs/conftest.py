@@ -25,10 +25,14 @@ TINY = (
     "balancing.threshold=0.3",
     "data.test=60",
     "data.validation=60",
-    "analysis.corruptions=[contrast]",
+    "analysis.corruptions=[shot_noise, contrast]",
     "analysis.severities=[3]",
-    "analysis.epsilons=[0.0, 8.0]",
     "analysis.pictures=40",
+    "analysis.perturbations=[shot_noise, translate]",
+    "analysis.sequences=4",
+    "analysis.epsilons=[8.0]",
+    "analysis.attacked=8",
+    "analysis.steps=3",
 )
 
 

@@ -95,8 +95,8 @@ def test_the_tables_carry_n_and_intervals_and_the_control(finished):
         "models",
         "labels",
         "reliability",
-        "corruptions",
-        "attacks",
+        *("corruptions", "corruption_scores", "line", "flips", "natural", "attacks", "checks"),
+        *("calibration", "headline", "robustness", "warnings", "deviations"),
     }
 
 
@@ -104,7 +104,7 @@ def test_the_report_is_one_file_that_needs_no_network(finished):
     text = (finished[0] / RUN / "analysis" / "report.html").read_text()
     links = re.findall(r"(?:src|href)=[\"']([^\"']{0,30})", text)
     assert links and all(link.startswith("data:image/png;base64,") for link in links)
-    assert text.count("<img") == 5
+    assert text.count("<img") == 11
     assert "supervised control" in text and "points" in text
 
 

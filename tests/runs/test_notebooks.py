@@ -14,7 +14,10 @@ SHORT = {
     "student": ["-p", "epochs", "1", "-p", "steps_per_epoch", "5"],
     "balancing": ["-p", "threshold", "0.2"],
     "iterate": ["-p", "rounds", "1"],
-    "analysis": ["-y", "{corruptions: [contrast], severities: [2], epsilons: [0.0, 4.0], pictures: 20}"],
+    "analysis": [
+        *("-y", "{corruptions: [contrast], severities: [2], pictures: 20, perturbations: []}"),
+        *("-y", "{epsilons: [4.0], attacked: 4, steps: 2}"),
+    ],
 }
 
 

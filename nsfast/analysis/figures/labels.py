@@ -213,16 +213,32 @@ def label_quality_by_round(records: Sequence[Mapping]) -> Figure:
         right.annotate("of all pictures that have a class, right", (place[-1], in_class[-1]), **answer_at)
     tidy(left, "round", "share of unlabeled pictures", "Coverage: labels used")
     tidy(right, "round", "share that is right", "Precision: of those, right (95 % interval)")
-    for axes, series in ((left, value["coverage"]), (right, value["precision"])):
+    above = np.nan_to_num(value["high"], nan=-np.inf).clip(value["precision"])
+    below = np.nan_to_num(value["low"], nan=np.inf).clip(max=value["precision"])
+    upwards = np.ones(len(rounds), bool)
+    if in_class:
+        upwards = np.array(in_class, float) < value["precision"]
+    falls = np.append(np.diff(value["coverage"]) < 0, False)
+    _write_numbers(left, value["coverage"], value["coverage"], falls, 5)
+    _write_numbers(right, value["precision"], np.where(upwards, above, below), upwards, 0)
+    for axes in (left, right):
         axes.set_xticks(place, [plain(number) for number in rounds])
         axes.set_xlim(-0.4, len(rounds) - 0.4)
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-        for at, share in zip(place, series, strict=True):
-            axes.annotate(
-                percent(share), (at, share), (8, -13), textcoords="offset points", size=9.5, color=INK
-            )
         axes.margins(y=0.25)
     return figure
+
+
+def _write_numbers(
+    axes: Axes, shares: np.ndarray, ends: np.ndarray, upwards: np.ndarray, right: float
+) -> None:
+    """Write each share above or below the end of its interval, so many points right of it, over what passes."""
+    for at, (share, end, up) in enumerate(zip(shares, ends, upwards, strict=True)):
+        axes.annotate(
+            percent(share), (at, end), (right, 6 if up else -6), textcoords="offset points", size=9.5, color=INK,
+            ha="left" if right else "center", va="bottom" if up else "top", bbox={"color": "white", "pad": 0.5},
+            zorder=3,
+        )  # fmt: skip
 
 
 def imbalance(count: np.ndarray) -> str:

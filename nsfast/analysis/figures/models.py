@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from nsfast.analysis.figures.page import FAINT, INK, model_styles, new_figure, percent, plain, tidy
+from nsfast.analysis.figures.page import (
+    FAINT,
+    INK,
+    legend_name,
+    model_styles,
+    new_figure,
+    percent,
+    plain,
+    shortened,
+    tidy,
+)
 from nsfast.analysis.metrics import ReliabilityTable
 from nsfast.errors import NsfastError
 
 FEW = 10
 """Bins with fewer pictures are shown hollow and not joined: their accuracy says next to nothing."""
+READING = (
+    "Above the diagonal: underconfident; below: overconfident. Larger points stand for more pictures, "
+    f"hollow ones for fewer than {FEW}; ECE is the mean distance."
+)
 
 
 def accuracy_by_model(records: Sequence[Mapping], where: str = "the test pictures") -> Figure:
@@ -59,21 +75,60 @@ def reliability_diagram(tables: Mapping[str, ReliabilityTable]) -> Figure:
     Args:
         tables: model name to `metrics.reliability_table`.
     """
+    figure = new_figure(6.0, "Are the models as often right as they are confident?", READING)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    handles = _draw_reliability(upper, lower, tables)
+    for handle, (name, table) in zip(handles[1:], tables.items(), strict=True):
+        error = f"{table.expected_calibration_error:.3f}"
+        handle.set_label(legend_name(f"{name}: ECE {error}, n = {table.count.sum():,}"))
+    upper.legend(handles=handles, fontsize=10, frameon=False, loc="lower right")
+    tidy(upper, "", "accuracy", grid="both")
+    tidy(lower, "confidence", "pictures")
+    return figure
+
+
+def reliability_under_corruption(tables: Mapping[str, Mapping[str, ReliabilityTable]]) -> Figure:
+    """Return the reliability of each model on clean pictures and, beside it, on corrupted ones.
+
+    Args:
+        tables: for each model by what the pictures are, such as "clean" and "corrupted", `metrics.reliability_table`;
+            the same for all models.
+    """
+    if not tables:
+        raise NsfastError("no model to show; give the reliability tables of each model")
+    sets = list(next(iter(tables.values())))
+    for name, of_model in tables.items():
+        if set(of_model) != set(sets):
+            raise NsfastError(
+                f"{name} has tables of {', '.join(of_model) or 'nothing'}, others of {', '.join(sets)}; "
+                "give the same for each model"
+            )
+    figure = new_figure(5.4, "Do the models know when corrupted pictures make them wrong?", READING)
+    grid = figure.subplots(2, len(sets), sharex=True, sharey="row", squeeze=False, height_ratios=(3.2, 1))
+    for at, ((upper, lower), kind) in enumerate(zip(grid.T, sets, strict=True)):
+        of_kind = {name: of_model[kind] for name, of_model in tables.items()}
+        handles = _draw_reliability(upper, lower, of_kind)
+        total = max(table.count.sum() for table in of_kind.values())
+        tidy(upper, "", "" if at else "accuracy", f"{kind} (n = {total:,})", grid="both")
+        tidy(lower, "confidence", "" if at else "pictures")
+    for handle, (name, of_model) in zip(handles[1:], tables.items(), strict=True):
+        errors = ", ".join(f"{of_model[kind].expected_calibration_error:.3f} {kind}" for kind in sets)
+        handle.set_label(legend_name(f"{shortened(name, 24)}: ECE {errors}"))
+    figure.legend(handles=handles, fontsize=10, frameon=False, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_reliability(upper: Axes, lower: Axes, tables: Mapping[str, ReliabilityTable]) -> list[Line2D]:
+    """Draw accuracy against confidence and, below it, the pictures of each bin; return what goes into a legend."""
     if not tables:
         raise NsfastError("no model to show; give one reliability table per model")
     styles = model_styles(list(tables))
-    figure = new_figure(
-        6.0,
-        "Are the models as often right as they are confident?",
-        "Above the diagonal: underconfident; below: overconfident. Larger points stand for more pictures, "
-        f"hollow ones for fewer than {FEW}; ECE is the mean distance.",
+    handles = upper.plot(
+        [0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated"
     )
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
-    upper.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
     for name, table in tables.items():
         style, full = styles[name], table.count > 0
         share = table.count[full] / table.count.sum()
-        label = f"{plain(name)}: ECE {table.expected_calibration_error:.3f}, n = {table.count.sum():,}"
         many = table.count >= FEW
         upper.plot(table.confidence[many], table.accuracy[many], color=style["color"], linewidth=1.6)
         upper.scatter(
@@ -81,9 +136,8 @@ def reliability_diagram(tables: Mapping[str, ReliabilityTable]) -> Figure:
             zorder=3, facecolor=np.where(many[full], style["color"], "white"), clip_on=False,
             edgecolor=np.where(many[full], "white", style["color"]), linewidth=np.where(many[full], 0.7, 1.3),
         )  # fmt: skip
-        upper.plot([], [], color=style["color"], marker=style["marker"], markersize=7, label=label)
+        handles += upper.plot([], [], markersize=7, **style)
         lower.stairs(table.count, table.edges, color=style["color"], linewidth=1.8)
-    upper.legend(fontsize=10, frameon=False, loc="lower right")
     upper.set(xlim=(0, 1), ylim=(0, 1))
     lower.set_yscale("symlog", linthresh=1)
     lower.set_ylim(0)
@@ -91,9 +145,7 @@ def reliability_diagram(tables: Mapping[str, ReliabilityTable]) -> Figure:
     ticks = [tick for tick in (0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000) if tick <= most]
     lower.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
     lower.minorticks_off()
-    tidy(upper, "", "accuracy", grid="both")
-    tidy(lower, "confidence", "pictures")
-    return figure
+    return handles
 
 
 def training_curves(history: Mapping[str, Sequence[Mapping]]) -> Figure:

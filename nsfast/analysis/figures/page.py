@@ -77,10 +77,19 @@ def tidy(axes: Axes, x: str = "", y: str = "", title: str = "", grid: str = "y")
 
 def plain(text: object, longest: int | None = None) -> str:
     """Return text as it is to be read: no `$` starts a formula, and it is cut to `longest` characters."""
+    return shortened(text, longest).replace("$", r"\$")
+
+
+def legend_name(text: object, longest: int | None = None) -> str:
+    """Return text as it is to be read in a legend, from which matplotlib leaves out what begins with "_"."""
+    text = plain(text, longest)
+    return f" {text}" if text.startswith("_") else text
+
+
+def shortened(text: object, longest: int | None = None) -> str:
+    """Return text cut to `longest` characters, for a headline, which is escaped as a whole."""
     text = str(text)
-    if longest and len(text) > longest:
-        text = text[: longest - 1] + "…"
-    return text.replace("$", r"\$")
+    return text[: longest - 1] + "…" if longest and len(text) > longest else text
 
 
 def percent(share: float, digits: int = 1) -> str:

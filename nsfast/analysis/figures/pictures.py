@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from nsfast.analysis.figures.page import INK, LABELED, PSEUDO_LABELED, WIDTH, WRONG, new_figure, plain
+from nsfast.analysis.figures.page import (
+    INK,
+    LABELED,
+    PSEUDO_LABELED,
+    WIDTH,
+    WRONG,
+    new_figure,
+    plain,
+    shortened,
+)
 from nsfast.errors import NsfastError, within
 
 LINE = 0.16
 """Inches that one line of a caption takes below a picture."""
+LETTER = 0.075
+"""Inches that a letter of a caption takes, on average."""
 
 
 def picture_grid(
@@ -31,13 +43,13 @@ def picture_grid(
         columns: pictures in a row.
         question, answer: the headline.
     """
-    _check(pixels)
+    check_pixels(pixels)
     within("columns", columns, 1)
     columns = min(columns, max(len(pixels), 4))
-    figure, axes, size = _sheet(columns, -(-len(pixels) // columns), question, answer, titles is not None)
-    titles = _titles(titles, len(pixels))
-    for place, (image, title) in enumerate(zip(pixels, titles, strict=True)):
-        _draw(axes, image, (place % columns, place // columns), title, size)
+    captions, lines = _titles(titles, len(pixels), columns)
+    figure, axes, size = sheet(columns, -(-len(pixels) // columns), question, answer, lines)
+    for place, (image, title) in enumerate(zip(pixels, captions, strict=True)):
+        draw_picture(axes, image, (place % columns, place // columns), title, size)
     return figure
 
 
@@ -52,23 +64,24 @@ def joint_batch(
         titles: (n,) texts, such as the class and its probability.
         columns: pictures in a row.
     """
-    _check(pixels)
+    check_pixels(pixels)
     is_labeled = np.asarray(is_labeled, dtype=bool)
     if len(is_labeled) != len(pixels):
         raise NsfastError(
             f"is_labeled has {len(is_labeled)} entries for {len(pixels)} pictures; give one for each"
         )
     labeled = int(is_labeled.sum())
-    figure, axes, size = _sheet(
+    captions, lines = _titles(titles, len(pixels), columns)
+    figure, axes, size = sheet(
         columns,
         -(-len(pixels) // columns),
         "What does the student see in one step?",
         f"One joint batch: {labeled} labeled and {len(pixels) - labeled} pseudo-labeled pictures, noised.",
-        titles is not None,
+        lines,
     )
-    for place, (image, title) in enumerate(zip(pixels, _titles(titles, len(pixels)), strict=True)):
+    for place, (image, title) in enumerate(zip(pixels, captions, strict=True)):
         frame = LABELED if is_labeled[place] else PSEUDO_LABELED
-        _draw(axes, image, (place % columns, place // columns), title, size, frame)
+        draw_picture(axes, image, (place % columns, place // columns), title, size, frame)
     handles = [Patch(color=LABELED, label="labeled"), Patch(color=PSEUDO_LABELED, label="pseudo-labeled")]
     figure.legend(handles=handles, loc="upper right", ncols=2, fontsize=10, frameon=False, borderaxespad=0.3)
     return figure
@@ -94,7 +107,7 @@ def surest_and_least_sure(
         each: pictures at either end.
         rows: classes shown at most, those with the most pseudo-labels, in the order of `classes`.
     """
-    _check(pixels)
+    check_pixels(pixels)
     within("each", each, 1)
     predicted, confidence = np.asarray(predicted), np.asarray(confidence)
     count = np.bincount(predicted, minlength=len(classes))
@@ -106,7 +119,7 @@ def surest_and_least_sure(
     )
     names = [plain(classes[number], 14) for number in chosen]
     side = 0.25 + max(map(len, names)) / 11  # cells that the class names take
-    figure, axes, size = _sheet(
+    figure, axes, size = sheet(
         2 * each + side + 0.4,
         len(chosen),
         "Which pictures is the teacher sure of?",
@@ -125,12 +138,19 @@ def surest_and_least_sure(
                 if wrong[index]:
                     caption += "\nis " + ("none" if truth[index] < 0 else plain(classes[truth[index]], 9))
                 frame = WRONG if wrong[index] else None
-                _draw(axes, pixels[index], (start + column, row), caption, size, frame)
+                draw_picture(axes, pixels[index], (start + column, row), caption, size, frame)
     return figure
 
 
-def _sheet(columns: float, rows: int, question: str, answer: str, lines: int) -> tuple[Figure, Axes, float]:
-    """Return a figure, one axes in inches that grows downwards, and the size of a cell in inches."""
+def sheet(columns: float, rows: int, question: str, answer: str, lines: int) -> tuple[Figure, Axes, float]:
+    """Return a figure, one axes in inches that grows downwards, and the size of a cell in inches.
+
+    Args:
+        columns: cells across the page, which fill its width.
+        rows: of cells.
+        question, answer: the headline.
+        lines: of a caption below each picture.
+    """
     size = (WIDTH - 0.2) / columns
     step = size + lines * LINE + (0.06 if lines else 0)
     height = rows * step + 0.08
@@ -142,7 +162,7 @@ def _sheet(columns: float, rows: int, question: str, answer: str, lines: int) ->
     return figure, axes, size
 
 
-def _draw(
+def draw_picture(
     axes: Axes,
     image: np.ndarray,
     place: tuple[float, int],
@@ -150,7 +170,15 @@ def _draw(
     size: float,
     frame: str | None = None,
 ) -> None:
-    """Draw a picture into a cell, whole and in its proportions; small pictures keep their pixels visible."""
+    """Draw a picture into a cell, whole and in its proportions; small pictures keep their pixels visible.
+
+    Args:
+        axes, size: of `sheet`.
+        image: uint8 (height, width, channels).
+        place: column and row of the cell, from 0.
+        caption: below the picture, "" for none.
+        frame: colour of a thick frame; none when left out.
+    """
     height, width = image.shape[:2]
     inner = 0.9 * size
     w, h = inner * width / max(height, width), inner * height / max(height, width)
@@ -179,15 +207,30 @@ def _label(axes: Axes, text: str, row: int, size: float) -> None:
     axes.text(0, row * axes.row_height + size / 2, text, va="center", size=10.5, weight="bold", color=INK)
 
 
-def _titles(titles: Sequence[str] | None, n: int) -> list[str]:
+def _titles(titles: Sequence[str] | None, n: int, columns: float) -> tuple[list[str], int]:
+    """Return the captions of n pictures, wrapped to the width of a cell, and how many lines the longest takes."""
     if titles is None:
-        return [""] * n
+        return [""] * n, 0
     if len(titles) != n:
         raise NsfastError(f"{len(titles)} titles for {n} pictures; give one for each")
-    return [plain(title) for title in titles]
+    width = max(3, int((WIDTH - 0.2) / columns / LETTER))
+    captions = [
+        [part for line in str(title).split("\n") for part in _wrapped(line, width)] for title in titles
+    ]
+    return [plain("\n".join(lines)) for lines in captions], max(map(len, captions))
 
 
-def _check(pixels: np.ndarray) -> None:
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return text in at most two lines; where that is too little, the last word stays, as it may be a number."""
+    lines = textwrap.wrap(text, width)
+    if len(lines) <= 2:
+        return lines
+    *words, last = text.split() if " " in text else (text[:width], text[width:])
+    return [shortened(" ".join(words), width), shortened(last, width)]
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+    """Raise unless pixels are uint8 (n, height, width, channels) with 1 or 3 channels and at least one picture."""
     shape = getattr(pixels, "shape", None)
     if shape is None or len(shape) != 4 or shape[3] not in (1, 3) or not shape[0] or pixels.dtype != np.uint8:
         raise NsfastError(

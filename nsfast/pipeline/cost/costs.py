@@ -17,6 +17,7 @@ from nsfast.pipeline.cost.footprint import (
 from nsfast.pipeline.cost.picture_counts import PictureCounts, picture_counts
 from nsfast.pipeline.cost.work import (
     DECODED_BY_A_CORE,
+    FORWARDS_OF_A_STEP,
     NetworkAt,
     TrainingWork,
     selected_pictures,
@@ -25,6 +26,7 @@ from nsfast.pipeline.cost.work import (
 )
 from nsfast.pipeline.profile import Profile
 from nsfast.pipeline.stages import Stage, stages_of
+from nsfast.robustness.protocol import RobustnessProtocol
 
 # seconds of a stage beside its steps and forward passes (process, kernel, imports, figures, model file): a run of the
 # digits on a quiet AMD EPYC with one thread, 2026-11-24, labeling and balancing 2026-11-25; "images" is the start of
@@ -33,6 +35,7 @@ NOTEBOOK_SECONDS = {
     **{"images": 5.0, "teacher": 8.4, "labeling": 7.4, "balancing": 6.6},
     **{"student": 8.7, "iterate": 5.0, "analysis": 3.5},
 }
+FRAMES = 31  # of a perturbation sequence
 DECODING_THREADS = 2  # of the analysis, as `PictureFiles` has them where nobody says
 CHECKPOINTS = 2  # the last one, and the one before it
 
@@ -243,23 +246,27 @@ def _labeling(
 
 
 def _analysis(stage: Stage, stages: list[Stage], counts: PictureCounts, speed: Speed, around: float) -> Cost:
-    """Every model looks at the test pictures; teacher, control and last student at corrupted and attacked ones too."""
+    """Every model looks at the test pictures, and at some of them corrupted, perturbed and attacked."""
     models = [s for s in stages if s.kind in ("teacher", "student")]
-    shown = [s for s in models if s.kind == "teacher"] + models[-1:]
-    parameters, few = stage.parameters, min(stage.parameters["pictures"], counts.test)
-    corrupted = len(parameters["corruptions"]) * (1 + len(parameters["severities"]))
-    attacked = 2 * len(parameters["epsilons"]) + 3  # and a gradient
+    looks = robustness_looks(RobustnessProtocol.of(stage.parameters), counts.test)
     pictures, done, seconds = 0, 0, around
     for model in models:
-        changed = few * (corrupted + attacked) if model in shown else 0  # decoded before they are changed
         network, precision = tested_network(model, counts), model.parameters["precision"]
-        pictures, done = (
-            pictures + counts.test + changed,
-            done + (counts.test + changed) * network.multiply_adds,
-        )
+        pictures += counts.test + looks
+        done += (counts.test + looks) * network.multiply_adds
         seconds += counts.test * look_at(counts, speed, network, precision)
-        seconds += changed * speed.look(network, precision)
+        seconds += looks * speed.look(network, precision)  # decoded before they are changed
     return Cost(stage.name, pictures=pictures, multiply_adds=done, seconds=seconds)
+
+
+def robustness_looks(protocol: RobustnessProtocol, test: int) -> int:
+    """Return how many forward passes of a picture a model's robustness takes; a gradient counts as three."""
+    few = min(protocol.pictures, test)
+    looks = few * len(protocol.corruptions) * len(protocol.severities)
+    looks += min(protocol.sequences, test) * FRAMES * len(protocol.perturbations)
+    steps = {"fgsm": 1, "pgd": protocol.steps * protocol.restarts}
+    gradients = sum(steps[name] for name in protocol.attacks) * len(protocol.epsilons) + sum(protocol.sweep)
+    return looks + min(protocol.attacked, test) * FORWARDS_OF_A_STEP * gradients
 
 
 def look_at(

@@ -1,18 +1,13 @@
-"""Attacks: the closed form of a linear model, the ball, and what must be left as it was."""
+"""The gradient and FGSM: the closed form of a linear model, and what must be left as it was."""
 
 import pytest
 import torch
 from torch import nn
 
 from nsfast.errors import NsfastError
-from nsfast.robustness.attacks import (
-    PixelModel,
-    fgsm,
-    input_gradient,
-    random_sign,
-    sign_step,
-    zero_gradient_share,
-)
+from nsfast.robustness.attacks import PixelModel, fgsm, input_gradient, random_sign, zero_gradient_share
+from nsfast.robustness.attacks.gradient import Aim
+from nsfast.robustness.attacks.pixels import held_still
 
 torch.set_num_threads(1)
 
@@ -78,24 +73,6 @@ def test_the_batch_does_not_matter(batch):
     assert torch.allclose(input_gradient(model, pixels, labels, batch=batch), whole, atol=1e-7)
 
 
-@pytest.mark.parametrize("epsilon", [0, 0.3, 1, 2, 16, 255, 300])
-def test_stays_within_the_ball_and_the_range_exactly(epsilon):
-    pixels = images(n=50)
-    pixels[0], pixels[1] = 0, 1
-    direction = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1))
-    for moved in (sign_step(pixels, direction, epsilon), random_sign(pixels, epsilon, torch.Generator())):
-        assert moved.min() >= 0 and moved.max() <= 1
-        change = (moved.double() - pixels.double()).abs()
-        assert change.max() <= epsilon / 255
-        inner = (pixels >= epsilon / 255) & (pixels <= 1 - epsilon / 255)
-        assert torch.allclose(change[inner], torch.tensor(epsilon / 255).double(), atol=1e-6)
-
-
-def test_pixels_without_a_gradient_stay():
-    pixels = images()
-    assert torch.equal(sign_step(pixels, torch.zeros_like(pixels), 8), pixels)
-
-
 def test_every_mode_comes_back_and_nothing_is_left_behind():
     model, pixels, labels = Noisy(), images(), torch.tensor([0, 1, 2, 0, 1, 2])
     model.train()
@@ -110,11 +87,67 @@ def test_every_mode_comes_back_and_nothing_is_left_behind():
     assert not first.requires_grad and not pixels.requires_grad
 
 
+def test_a_target_takes_the_opposite_way():
+    # of two classes, towards the other one is away from the true one
+    model, pixels, labels = linear(), images(), torch.tensor([0, 1, 0, 1, 0, 1])
+    away, towards = fgsm(model, pixels, labels, 8), fgsm(model, pixels, labels, 8, targets=1 - labels)
+    assert torch.equal(away, towards) and not torch.equal(away, pixels)
+
+
+def test_one_step_in_l2_follows_the_gradient():
+    model, pixels = linear(), images() * 0.2 + 0.4
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    weight = model[1].weight.detach()
+    towards = torch.where(labels[:, None] == 0, weight[1] - weight[0], weight[0] - weight[1])
+    expected = pixels + 20 / 255 * (towards / towards.norm(dim=1, keepdim=True)).reshape(pixels.shape)
+    assert torch.allclose(fgsm(model, pixels, labels, 20, norm="l2"), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_log_odds_point_where_cross_entropy_points(targeted):
+    logits = torch.randn(50, 5, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    labels, directions = torch.arange(50) % 5, []
+    for loss in ("cross_entropy", "log_odds"):
+        leaf = logits.clone().requires_grad_()
+        aim = Aim(labels, targeted, loss)
+        gradient = torch.autograd.grad(aim.losses(leaf).sum(), leaf)[0]
+        directions.append(gradient / gradient.norm(dim=1, keepdim=True))
+    assert torch.allclose(*directions, atol=1e-12)
+    cross_entropy, odds = (Aim(labels, False, loss).losses(logits) for loss in ("cross_entropy", "log_odds"))
+    assert torch.allclose(cross_entropy, odds.exp().log1p())
+
+
+def test_layers_of_half_precision_are_attacked_in_full():
+    class Half(nn.Module):
+        autocast = torch.bfloat16
+
+        def forward(self, pixels):
+            seen.append(self.autocast)
+            return pixels.flatten(1)
+
+    seen, model = [], nn.Sequential(Half(), nn.Linear(16, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert input_gradient(model, images(), torch.zeros(6, dtype=torch.long)).dtype == torch.float32
+        with held_still(model):
+            assert model(images()).dtype == torch.float32
+    assert seen == [None, None] and model[0].autocast is torch.bfloat16
+
+
+def test_a_broken_network_leaves_no_pixel_that_is_not_a_number():
+    class Broken(nn.Module):
+        def forward(self, pixels):
+            return pixels.flatten(1).sum(1, keepdim=True) * torch.tensor([1.0, torch.nan])
+
+    assert torch.equal(fgsm(Broken(), images(), torch.zeros(6, dtype=torch.long), 8), images())
+
+
 def test_the_mode_comes_back_after_an_error():
     model = Noisy().train()
+    model.layers[0].weight.requires_grad_(False)
     with pytest.raises(RuntimeError):
         fgsm(model, images(size=9), torch.zeros(6, dtype=torch.long), 4)
     assert model.training and model.layers[2].training
+    assert model.layers[0].bias.requires_grad and not model.layers[0].weight.requires_grad
 
 
 def test_works_where_gradients_are_switched_off():
@@ -130,14 +163,6 @@ def test_hurts_more_than_random_signs_of_the_same_size():
     attacked = model(fgsm(model, pixels, labels, 16)).argmax(1)
     shaken = model(random_sign(pixels, 16, torch.Generator().manual_seed(0))).argmax(1)
     assert (attacked == labels).float().mean() < (shaken == labels).float().mean() - 0.2
-
-
-def test_random_signs_are_fair_and_seeded():
-    pixels = torch.full((20, 1, 20, 20), 0.5)
-    moved = random_sign(pixels, 2, torch.Generator().manual_seed(5))
-    assert torch.equal(moved, random_sign(pixels, 2, torch.Generator().manual_seed(5)))
-    assert not torch.equal(moved, random_sign(pixels, 2, torch.Generator().manual_seed(6)))
-    assert (moved > 0.5).float().mean().item() == pytest.approx(0.5, abs=0.03)
 
 
 def test_counts_pictures_whose_gradient_is_zero():
@@ -174,7 +199,13 @@ def call(**change):
         (lambda: call(images=images()[0]), "n, channels, height, width"),
         (lambda: call(labels=torch.zeros(5, dtype=torch.long)), r"6 images need \(6,\)"),
         (lambda: call(epsilon=-1), "epsilon .* is -1"),
-        (lambda: call(batch=0), "batch is 0"),
+        (lambda: call(batch=-1), "batch .* is -1"),
+        (lambda: call(labels=torch.full((6,), 2)), "model has 2 classes"),
+        (lambda: call(labels=torch.full((6,), -1)), "class indices from 0"),
+        (lambda: call(labels=torch.zeros(6)), "class indices from 0"),
+        (lambda: call(targets=torch.zeros(6, dtype=torch.long)), "target of picture 0 is its true class 0"),
+        (lambda: call(norm="l1"), "unknown norm"),
+        (lambda: Aim(torch.zeros(6, dtype=torch.long), loss="hinge"), "unknown loss"),
         (lambda: PixelModel(linear(), [0.5], [0.5, 0.5]), "mean has 1 channels and std 2"),
         (lambda: PixelModel(linear(), [0.5], [0.0]), "must be positive"),
         (lambda: PixelModel(linear(), [0.5], [0.5])(images(channels=3)), "images have 3 channels"),
