@@ -18,6 +18,11 @@ def figure_of(measured: Measurement, name: str) -> Figure | None:
     return FIGURES[name](measured)
 
 
+def _of_one_set(rows: Sequence[dict]) -> list[dict]:
+    """The rows of the first set, that of the pictures made here where there is one; other sets are in the tables."""
+    return [row for row in rows if row.get("set") == rows[0].get("set")]
+
+
 def _corrupted(measured: Measurement) -> Figure | None:
     pictures = measured.corrupted_pictures()
     severities = (0, *measured.protocol.severities)
@@ -30,7 +35,7 @@ def _frames(measured: Measurement) -> Figure | None:
 
 
 def _severities(measured: Measurement) -> Figure | None:
-    rows = measured.table("corruptions")
+    rows = _of_one_set(measured.table("corruptions"))
     return figures.severity_curves(rows, chance=1 - 1 / len(measured.classes)) if rows else None
 
 
@@ -48,6 +53,7 @@ def _reliability(measured: Measurement) -> Figure | None:
 def _of_table(name: str, draw: Callable[[Sequence[dict]], Figure]) -> Callable[[Measurement], Figure | None]:
     def drawn(measured: Measurement) -> Figure | None:
         rows = measured.table(name)
+        rows = rows if name == "natural" else _of_one_set(rows)
         return draw(rows) if rows else None
 
     return drawn

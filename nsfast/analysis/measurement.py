@@ -87,14 +87,16 @@ class Measurement:
         self.workers = models_at_once(self.models)
         self._kept = {"folder": folder, "fingerprints": fingerprints, "workers": self.workers}
         # what is not complete is said before anything is asked
-        side = getattr(next(iter(self.models.values())), "pixels", None)
+        first = next(iter(self.models.values()))
+        side = getattr(first, "pixels", None)
+        channels = first.normalize.mean.shape[1] if hasattr(first, "normalize") else 3
         self._questions, self._sequences = [], []
         self._tables: dict[str, list[dict]] = {}
         for name, path in protocol.sets:
             if name in SEQUENCE_SETS:
                 self._sequences += open_sequences(name, path, classes, side)
             else:
-                self._questions += open_set(name, path, classes, side)
+                self._questions += open_set(name, path, classes, side, channels=channels)
 
     @cached_property
     def clean(self) -> Asked:
@@ -182,11 +184,25 @@ class Measurement:
             self._tables[name] = getattr(self, f"_{choice('table', name, TABLES)}")()
         return self._tables[name]
 
+    def _corrupted_sets(self) -> dict[str, Asked]:
+        """Answers to corrupted pictures by set, those made here first."""
+        released = dict.fromkeys(version.set for version in self.natural if version.level)
+        found = {"corrupted": self.corrupted} if self.corrupted else {}
+        return found | {name: self.natural for name in released}
+
+    def _baseline(self, set: str) -> str:
+        """The model that scores of a set are relative to: the published one for the sets that were published."""
+        return "AlexNet" if set in ("imagenet-c", "imagenet-p") else self.control
+
     def _corruptions(self) -> list[dict]:
-        return error_rows(self.corrupted) if self.corrupted else []
+        return [row for name, asked in self._corrupted_sets().items() for row in error_rows(asked, name)]
 
     def _corruption_scores(self) -> list[dict]:
-        return corruption_score_rows(self.corrupted, self.control, self.control) if self.corrupted else []
+        return [
+            row
+            for name, asked in self._corrupted_sets().items()
+            for row in corruption_score_rows(asked, self._baseline(name), self.control, name)
+        ]
 
     def _line(self) -> list[dict]:
         return line_rows(self.corrupted, self.control) if self.corrupted else []
@@ -195,7 +211,7 @@ class Measurement:
         return [
             row
             for name, found in self.flips.items()
-            for row in flip_rows(found, self.control, self.control, name)
+            for row in flip_rows(found, self._baseline(name), self.control, name)
         ]
 
     def _natural(self) -> list[dict]:

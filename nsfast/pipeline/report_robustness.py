@@ -18,7 +18,7 @@ class Measure:
     """How a column of the headline is shown.
 
     Args:
-        title: what it is; {epsilon}, {natural_set} and {baseline} are filled in.
+        title: what it is; words in braces are columns of the headline.
         unit: "share" is shown in percent and its difference in points, "ratio" times 100, "plain" as it is.
     """
 
@@ -38,15 +38,23 @@ class Measure:
 MEASURES = {
     "accuracy": Measure("accuracy, clean"),
     "natural_accuracy": Measure("accuracy, {natural_set}"),
-    "corruption_error": Measure("C-style error"),
-    "mce": Measure("mCE, {baseline} = 100", "ratio"),
-    "mfr": Measure("mFR, {baseline} = 100", "ratio"),
+    "corruption_error": Measure("error, {corruption_set}"),
+    "mce": Measure("mCE, {corruption_baseline} = 100", "ratio"),
+    "mfr": Measure("mFR, {flip_baseline} = 100", "ratio"),
     "fgsm_accuracy": Measure("accuracy, FGSM {epsilon}/255"),
     "pgd_accuracy": Measure("accuracy, PGD {epsilon}/255"),
     "nll": Measure("NLL, clean", "plain"),
     "ece": Measure("ECE, clean", "plain"),
 }
 """What the headline shows, in its order."""
+
+SETS = {
+    "hard": "hard pictures",
+    "corrupted": "C-style",
+    "imagenet-a": "ImageNet-A",
+    "imagenet-c": "ImageNet-C",
+}
+"""Sets as the headline calls them."""
 
 
 def headline_text(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -63,8 +71,10 @@ def headline_text(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 def titles(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the titles of the measures that any model has, by name."""
-    about = {name: str(rows[0][name]) for name in ("natural_set", "baseline")} if rows else {}
-    about["natural_set"] = {"hard": "hard pictures", "imagenet-a": "ImageNet-A"}.get(about["natural_set"], "")
+    if not rows:
+        return {}
+    columns = ("natural_set", "corruption_set", "corruption_baseline", "flip_baseline")
+    about = {name: SETS.get(str(rows[0][name]), str(rows[0][name])) for name in columns}
     about["epsilon"] = f"{rows[0]['epsilon']:g}" if rows[0]["epsilon"] != "" else ""
     return {
         name: measure.title.format(**about)

@@ -1,5 +1,7 @@
 """All parts of a measurement together, on tiny pictures and networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ import torch
 from nsfast.analysis.measured_figures import FIGURES, figure_of
 from nsfast.analysis.measurement import CLEAN, TABLES, Measurement
 from nsfast.errors import NsfastError
+from nsfast.images import SPLITS
 from nsfast.models import build_model
 from nsfast.pipeline.robustness import protocol_of
+from tests.robustness.sets.released_folders import write_cifar_c
 
 SMALL = {
     **{"corruptions": ["shot_noise", "contrast"], "severities": [1, 5], "pictures": 5},
@@ -44,7 +48,8 @@ def measurement(models, tiny, folder=None, changes=SMALL, **keywords):
         "folder": folder,
         "fingerprints": marks,
     } | keywords
-    return Measurement(models, tiny.test, protocol_of(changes), tiny.classes, **arguments)
+    test, classes = (tiny.test, tiny.classes) if tiny else (None, ("ant", "bee", "cat"))
+    return Measurement(models, test, protocol_of(changes), classes, **arguments)
 
 
 class Silent(torch.nn.Module):
@@ -118,6 +123,29 @@ def test_a_set_that_is_not_there_is_said_before_anything_is_asked(tiny, tmp_path
     with pytest.raises(NsfastError, match="imagenet-a") as error:
         measurement(models, tiny, changes=changes)
     assert "nowhere" in str(error.value) and "<wnid>" in str(error.value)
+
+
+def test_a_released_set_has_its_own_rows_beside_those_made_here(tiny, tmp_path):
+    models = {name: build_model("small", 3, 3, 1).eval() for name in ("control", "teacher")}
+    tiny = replace(
+        tiny, **{s: replace(getattr(tiny, s), pixels=getattr(tiny, s).pixels.repeat(3, 3)) for s in SPLITS}
+    )
+    write_cifar_c(tmp_path, ["fog", "contrast"], n=40)
+    made = measurement(models, tiny, changes={**SMALL, "sets": [f"cifar10-c={tmp_path}"]})
+    for name, counts in (("corruptions", {("corrupted", 5), ("cifar10-c", 4)}), ("corruption_scores", None)):
+        rows = made.table(name)
+        assert counts is None or {(row["set"], row["n"]) for row in rows} == counts
+        assert {row["set"] for row in rows} == {"corrupted", "cifar10-c"}
+    assert {row["set"] for row in made.table("natural")} == {"clean", "hard"}
+    assert {row["corruption_set"] for row in made.table("headline")} == {"corrupted"}
+    assert figure_of(made, "corruptions") and figure_of(made, "corruption_scores")
+    alone = measurement(models, None, changes={**SMALL, "sets": [f"cifar10-c={tmp_path}"]})
+    assert {row["corruption_set"] for row in alone.table("headline")} == {"cifar10-c"}
+    assert {name for name in TABLES if alone.table(name)} >= {
+        "corruptions",
+        "corruption_scores",
+        "robustness",
+    }
 
 
 def test_the_control_must_be_a_model(models, tiny):

@@ -120,7 +120,9 @@ def row(model, **values):
 
     ends = ("", "_low", "_high", "_n", "_minus_control", "_minus_control_low", "_minus_control_high")
     empty = {f"{name}{end}": "" for name in HEADLINE for end in ends}
-    return {"model": model, "natural_set": "hard", "baseline": "control", "epsilon": 8.0} | empty | values
+    about = {"natural_set": "hard", "corruption_set": "corrupted", "flip_set": "perturbed", "epsilon": 8.0}
+    about |= {"corruption_baseline": "control", "flip_baseline": "control"}
+    return {"model": model} | about | empty | values
 
 
 def measure(name, value, low, high, n, change=0.0, change_low=0.0, change_high=0.0):

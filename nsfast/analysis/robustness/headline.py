@@ -36,9 +36,10 @@ def headline_rows(
         natural, scores, flips, attacks, calibration: what the functions of those names return; what is missing is "".
         epsilon: of FGSM and PGD (Linf), in 1/255.
     """
+    chosen = next((name for name in NATURAL if any(row["set"] == name for row in natural)), "")
+    scores, flips = _of_one_set(scores, "imagenet-c"), _of_one_set(flips, "imagenet-p")
     tables = (natural, scores, flips, attacks, calibration)
     models = dict.fromkeys(row["model"] for table in tables for row in table)
-    chosen = next((name for name in NATURAL if any(row["set"] == name for row in natural)), "")
     rows = []
     for model in models:
         own = [[row for row in table if row["model"] == model] for table in tables]
@@ -54,11 +55,20 @@ def headline_rows(
         for attack in ("fgsm", "pgd"):
             at = {"attack": attack, "norm": "linf", "epsilon": epsilon}
             hit[f"{attack}_accuracy"] = _column(own[3], "accuracy", "", "n", **at)
-        relative = next((row["baseline"] for table in own[1:3] for row in table), "")
-        about = {"model": model, "natural_set": chosen, "baseline": relative}
+        about = {"model": model, "natural_set": chosen}
+        for name, table in (("corruption", own[1]), ("flip", own[2])):
+            about[f"{name}_set"] = table[0]["set"] if table else ""
+            about[f"{name}_baseline"] = table[0]["baseline"] if table else ""
         about["epsilon"] = "" if epsilon is None else epsilon
         rows.append(about | {f"{name}{end}": v for name in HEADLINE for end, v in hit[name].items()})
     return rows
+
+
+def _of_one_set(rows: Rows, released: str) -> Rows:
+    """Return the rows of the released set, or of the first set where that was not measured."""
+    sets = dict.fromkeys(row["set"] for row in rows)
+    wanted = released if released in sets else next(iter(sets), "")
+    return [row for row in rows if row["set"] == wanted]
 
 
 _ENDS = ("", "_low", "_high", "_n", "_minus_control", "_minus_control_low", "_minus_control_high")

@@ -26,14 +26,12 @@ class Ball:
     def __init__(self, images: Tensor, epsilon: float, norm: str = "linf"):
         within("epsilon (in steps of 1/255)", epsilon, 0)
         self.images, self.norm = images, choice("norm", norm, NORMS)
+        # What float32 may add when it rounds a pixel of at most 1, a change, and (of "l2") a norm.
+        pixels = images[0].numel() if norm == "l2" and len(images) else 1
+        relative = {"linf": 2**-23, "l2": 2e-6}[norm]
+        self.radius = max(0.0, epsilon / 255 * (1 - relative) - math.sqrt(pixels) * 2**-24)
         if norm == "linf":
-            # A difference of at most a float32 number is still so once float32 has rounded the difference.
-            self.radius = _largest_float32_below(epsilon / 255)
-            self.low, self.high = self._end(-1), self._end(1)
-        else:
-            # What the sum of picture and change, and the norm itself, may gain when they are rounded.
-            gained = math.sqrt(images[0].numel() if len(images) else 1) * 2**-24
-            self.radius = max(0.0, epsilon / 255 * (1 - 2e-6) - gained)
+            self.low, self.high = (images - self.radius).clamp_(0, 1), (images + self.radius).clamp_(0, 1)
 
     def take(self, rows: Tensor) -> Ball:
         """Return the ball of some of the pictures."""
@@ -83,13 +81,6 @@ class Ball:
             change = normal.float().view(self.images.shape)
         return self.brought_back(self.images + change.to(self.images.device))
 
-    def _end(self, sign: int) -> Tensor:
-        """The furthest picture in one direction."""
-        exact = self.images.double()
-        end = (exact + sign * self.radius).clamp_(0, 1).float()
-        outside = (end.double() - exact).abs() > self.radius
-        return torch.where(outside, torch.nextafter(end, self.images), end)
-
 
 def sign_step(images: Tensor, direction: Tensor, epsilon: float) -> Tensor:
     """Return the images, every pixel moved by epsilon along the sign of `direction`.
@@ -120,12 +111,6 @@ def random_sign(images: Tensor, epsilon: float, generator: torch.Generator, norm
     images = checked_images(images).float()
     signs = torch.randint(0, 2, images.shape, generator=generator) * 2 - 1
     return Ball(images, epsilon, norm).step(images, signs.to(images), epsilon)
-
-
-def _largest_float32_below(value: float) -> float:
-    rounded = torch.tensor(value, dtype=torch.float32)
-    below = torch.nextafter(rounded, torch.tensor(0.0))
-    return rounded.item() if rounded.item() <= value else below.item()
 
 
 def _norms(change: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def test_the_headline_is_a_row_a_model_with_seven_columns_a_measure(tables):
     rows = headline(tables)
     assert [row["model"] for row in rows] == ["control", "teacher", "student 1"]
     student = rows[-1]
-    assert len(student) == 4 + 7 * len(HEADLINE)
+    assert len(student) == 7 + 7 * len(HEADLINE)
     score = next(r for r in tables["scores"] if r["model"] == "student 1" and r["corruption"] == "mean")
     assert student["corruption_error"] == score["mean_error"]
     assert (student["mce"], student["mce_low"], student["mce_n"]) == (score["ce"], score["ce_low"], 120)
@@ -65,7 +65,7 @@ def test_what_was_not_measured_is_left_empty(tables):
         assert row["pgd_accuracy"] == row["pgd_accuracy_n"] == row["mfr"] == ""  # pgd was asked in L2 only
     assert all(row["fgsm_accuracy"] == "" for row in headline(tables, epsilon=None))
     (row,) = headline_rows([{**tables["natural"][0]}])
-    assert row["accuracy"] != "" and row["ece"] == row["baseline"] == ""
+    assert row["accuracy"] != "" and row["ece"] == row["corruption_baseline"] == ""
     assert headline_rows([]) == []
 
 
@@ -96,3 +96,14 @@ def test_the_long_table_has_every_number_once_and_survives_its_file(tables, tmp_
     assert len(back) == len(rows) and list(back[0]) == [
         *("model", "set", "version", "severity", "n", "metric", "value", "low", "high", "seed", "protocol")
     ]
+
+
+def test_released_sets_go_before_what_was_made_here(tables):
+    released = [{**row, "set": "imagenet-c", "baseline": "AlexNet", "ce": 0.25} for row in tables["scores"]]
+    rows = headline({**tables, "scores": [*tables["scores"], *released]})
+    assert {(r["mce"], r["corruption_set"], r["corruption_baseline"]) for r in rows} == {
+        (0.25, "imagenet-c", "AlexNet")
+    }
+    other = [{**row, "set": "cifar10-c", "ce": 0.25} for row in tables["scores"]]
+    rows = headline({**tables, "scores": [*tables["scores"], *other]})
+    assert {r["corruption_set"] for r in rows} == {"corrupted"} and rows[-1]["mce"] != 0.25
