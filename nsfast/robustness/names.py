@@ -33,6 +33,6 @@ SETS = (
         "imagenet-c",
         "imagenet-p",
     ),
-    *("cifar10-c", "cifar100-c", "cifar10-p", "tiny-imagenet-c"),
+    *("cifar10-c", "cifar100-c", "cifar10-p", "tiny-imagenet-c", "natural"),
 )
-"""Released sets that are read from folders."""
+"""Released sets that are read from folders, and "natural": folders of one's own, named as the model's classes."""
