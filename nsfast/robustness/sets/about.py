@@ -166,7 +166,7 @@ def not_unpacked(name: str, root: str | Path, problem: str) -> NsfastError:
 
 
 def find_root(name: str, path: str | Path, fits: Callable[[Path], bool]) -> Path:
-    """Return the folder that has the layout of a set: `path`, or the one folder in it that does.
+    """Return the folder that has the layout of a set: `path`, or the one folder in it that does or bears its name.
 
     Raises:
         NsfastError: there is no such folder.

@@ -12,7 +12,7 @@ from nsfast.models import build_model
 from nsfast.robustness.answers import ask
 from nsfast.robustness.names import CORRUPTIONS
 from nsfast.robustness.sets import imagenet_wnids, open_set
-from nsfast.robustness.sets.classes import CIFAR10
+from nsfast.robustness.sets.classes import CIFAR10, CIFAR100
 from tests.robustness.sets.released_folders import WNIDS, write_c, write_cifar_c
 
 THOUSAND = imagenet_wnids()
@@ -138,3 +138,101 @@ def test_the_fifteen_are_not_said_to_be_missing_when_they_are_there(tmp_path):
     write_c(tmp_path / "all", CORRUPTIONS, severities=(1,))
     (first, *_), full = open_set("imagenet-c", tmp_path / "all", WNIDS), "no mean over all 15"
     assert full in first.description  # four severities lack
+
+
+def test_each_version_has_its_own_pictures_and_none_is_cropped(tmp_path):
+    write_c(tmp_path, ["shot_noise"])
+    random = np.random.default_rng(0)
+    for file in tmp_path.glob("*/*/*/*"):
+        Image.fromarray(random.integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(file, "PNG")
+    for question in open_set("imagenet-c", tmp_path, WNIDS):
+        _, corruption, severity = question.version
+        files = [tmp_path / corruption / str(severity) / id for id in question.ids]
+        assert np.array_equal(
+            np.asarray(question.pictures()[:]), np.stack([np.asarray(Image.open(file)) for file in files])
+        )
+        assert "80x80 are shown whole" in question.description
+        resized = [np.asarray(Image.open(file).resize((64, 64), Image.Resampling.BICUBIC)) for file in files]
+        assert np.abs(question.pictures().at(64)[:].astype(int) - np.stack(resized)).max() <= 1
+
+
+def test_names_that_are_no_corruption_never_become_versions(tmp_path):
+    write_c(tmp_path, ["fog", "..fog", "noise/fog2", "fog/1/n01440764/deep"], severities=(1,))
+    (question,) = open_set("imagenet-c", tmp_path, WNIDS)
+    assert question.version == ("imagenet-c", "fog", 1)
+
+
+def test_a_limit_draws_the_same_pictures_of_every_version(tmp_path):
+    write_c(tmp_path, ["fog", "snow"])
+    questions = open_set("imagenet-c", tmp_path, WNIDS, limit=4)
+    assert {tuple(question.ids) for question in questions} == {tuple(questions[0].ids)}
+    assert len(questions[0].ids) == 4
+
+
+def test_cifar_pictures_of_classes_that_the_model_lacks_are_left_out(tmp_path):
+    numbers, pixels = write_cifar_c(tmp_path, ["fog"])
+    questions = open_set("cifar10-c", tmp_path, ("ship", "dog", "monkey"))
+    rows = np.flatnonzero(np.isin(numbers, [CIFAR10.index("ship"), CIFAR10.index("dog")]))
+    for severity, question in enumerate(questions):
+        assert np.array_equal(np.asarray(question.pictures()[:]), pixels["fog"][severity * 20 + rows])
+        assert [("ship", "dog")[label] for label in question.labels] == [CIFAR10[n] for n in numbers[rows]]
+    assert "16 pictures of 8 classes" in questions[0].description
+    few = open_set("cifar10-c", tmp_path, CIFAR10, limit=3)
+    for severity, question in enumerate(few):
+        rows = [int(id.split("-")[1]) for id in question.ids]
+        assert len(rows) == 3 and np.array_equal(
+            np.asarray(question.pictures()[:]), pixels["fog"][severity * 20 + np.array(rows)]
+        )
+
+
+def test_damaged_arrays_are_errors_that_name_the_file_the_layout_and_the_source(tmp_path):
+    write_cifar_c(tmp_path, ["fog"])
+    good, labels = (tmp_path / "fog.npy").read_bytes(), np.load(tmp_path / "labels.npy")
+
+    def fails(said, **options):
+        with pytest.raises(NsfastError, match=said):
+            open_set("cifar10-c", tmp_path, CIFAR10, **options)
+
+    def save(name, array):
+        np.save(tmp_path / name, array, allow_pickle=True)
+
+    (tmp_path / "fog.npy").write_bytes(good[:-1])
+    fails("fog.npy is damaged or half unpacked.*labels.npy in .*CIFAR-10-C.tar")
+    (tmp_path / "fog.npy").write_bytes(b"")
+    fails("fog.npy is damaged")
+    save("fog.npy", np.array([{}], dtype=object))
+    fails("fog.npy is damaged")
+    save("fog.npy", np.zeros((100, 32, 32, 3), np.float32))
+    fails("no square pictures in colour")
+    save("fog.npy", np.zeros((50, 32, 32, 3), np.uint8))
+    fails("fog.npy has 50 pictures and labels.npy 100")
+    (tmp_path / "fog.npy").write_bytes(good)
+    fails("32 pixels a side and the model takes 64", size=64)
+    fails("takes 1 channel", channels=1)
+    for wrong, said in (
+        (labels[:-1], "99 rows"),
+        (labels[:0], "0 rows"),
+        (labels + 1, "no classes from 0 to 9"),
+        (labels.astype(float), "no classes from 0 to 9"),
+        (np.sort(labels), "same of all five"),
+        (labels[None], "no array of 1 dimension"),
+    ):
+        save("labels.npy", wrong)
+        fails(said)
+    (tmp_path / "labels.npy").unlink()
+    fails("no labels.npy")
+
+
+def test_an_empty_picture_is_found_at_once_and_a_damaged_one_by_its_name(tmp_path):
+    file = next((write_c(tmp_path, ["fog"]) / "fog" / "3" / WNIDS[1]).iterdir())
+    file.write_bytes(b"x")
+    question = by_version(open_set("imagenet-c", tmp_path, WNIDS))["fog", 3]
+    with pytest.raises(NsfastError, match=f"fog/3/{WNIDS[1]}/{file.name}"):
+        question.pictures()[:]
+    file.write_bytes(b"")
+    with pytest.raises(NsfastError, match=f"{file.name} is empty"):
+        open_set("imagenet-c", tmp_path, WNIDS)
+
+
+def test_cifar100_has_its_official_classes():
+    assert len(set(CIFAR100)) == 100 and list(CIFAR100) == sorted(CIFAR100)

@@ -1,5 +1,6 @@
 """CIFAR-10-P and ImageNet-P from their files, and the hard pictures of one's own."""
 
+import importlib.util
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ from nsfast.errors import NsfastError
 from nsfast.images import Split
 from nsfast.models import build_model
 from nsfast.robustness.flips import ask_sequences, flip_probability
-from nsfast.robustness.sets import hard_question, imagenet_wnids, open_sequences
+from nsfast.robustness.sets import hard_question, imagenet_wnids, open_sequences, video
 from nsfast.robustness.sets.classes import CIFAR10
 from tests.robustness.sets.released_folders import WNIDS
 
@@ -100,3 +101,143 @@ def test_hard_pictures_are_what_the_named_model_misses():
     assert hard_question(other, np.array([0, 2, 2, 1, 1]), "teacher").key != question.key
     with pytest.raises(NsfastError, match=r"teacher.*\(3,\)"):
         hard_question(split, np.zeros(3), "teacher")
+
+
+def collected(sequences):
+    chunks = list(sequences.chunks())
+    assert sequences.total == sum(len(ids) for ids, _ in chunks)
+    return np.concatenate([ids for ids, _ in chunks]), np.concatenate([pixels for _, pixels in chunks])
+
+
+def test_chunks_hold_no_more_than_they_may(cifar_p, monkeypatch):
+    folder, pixels = cifar_p
+    monkeypatch.setattr("nsfast.robustness.sets.perturbed.CHUNK", 3 * 31 * 32 * 32 * 3)
+    found = open_sequences("cifar10-p", folder, CIFAR10)
+    assert [len(ids) for ids, _ in found[0].chunks()] == [3, 3, 1]
+    assert np.array_equal(collected(found[0])[1], pixels["gaussian_noise"])
+    assert "Not there: shot_noise, motion_blur" in found[0].description
+
+
+def test_a_difficulty_changes_the_files_of_noise_alone(cifar_p):
+    folder, pixels = cifar_p
+    harder = pixels["gaussian_noise"][:, ::-1]
+    np.save(folder / "gaussian_noise_2.npy", harder)
+    easy, hard = (open_sequences("cifar10-p", folder, CIFAR10, difficulty=d) for d in (1, 2))
+    assert [(one.name, one.difficulty) for one in hard] == [("gaussian_noise", 2), ("translate", 2)]
+    assert np.array_equal(collected(hard[0])[1], harder)
+    assert np.array_equal(collected(hard[1])[1], pixels["translate"])
+    assert len({one.key for one in hard + easy}) == 4
+    assert [one.name for one in open_sequences("cifar10-p", folder, CIFAR10, difficulty=3)] == ["translate"]
+    with pytest.raises(NsfastError, match="difficulty is 4"):
+        open_sequences("cifar10-p", folder, CIFAR10, difficulty=4)
+
+
+def test_a_limit_draws_the_same_sequences_of_every_perturbation(cifar_p):
+    folder, pixels = cifar_p
+    found = open_sequences("cifar10-p", folder, CIFAR10, limit=3)
+    ids = collected(found[0])[0].tolist()
+    rows = [int(id.split("-")[1]) for id in ids]
+    assert len(rows) == 3 == found[0].total
+    for one in found:
+        assert collected(one)[0].tolist() == ids and np.array_equal(collected(one)[1], pixels[one.name][rows])
+
+
+def test_arrays_that_do_not_fit_the_model_or_the_set_are_errors(cifar_p):
+    folder, _ = cifar_p
+    with pytest.raises(NsfastError, match="knows no class"):
+        open_sequences("cifar10-p", folder, ("ant", "bee"))
+    with pytest.raises(NsfastError, match="takes 64"):
+        open_sequences("cifar10-p", folder, CIFAR10, size=64)
+    with pytest.raises(NsfastError, match="unknown set of sequences 'cifar10-c'"):
+        open_sequences("cifar10-c", folder, CIFAR10)
+    np.save(folder / "tilt.npy", np.zeros((7, 32, 32, 3), np.uint8))
+    with pytest.raises(NsfastError, match="tilt.npy is no array of 5 dimension"):
+        open_sequences("cifar10-p", folder, CIFAR10)
+
+
+@pytest.fixture
+def films(tmp_path, monkeypatch):
+    """ImageNet-P's layout, its films being arrays that a decoder of arrays reads."""
+
+    def read(path):
+        with open(path, "rb") as file:
+            return np.load(file)
+
+    monkeypatch.setattr(video, "READERS", {"json": read})
+    random, kept = np.random.default_rng(0), {}
+    for name, frames in (("shot_noise", 5), ("shot_noise_3", 5), ("translate", 7)):
+        for wnid in WNIDS:
+            for number in range(2):
+                film = random.integers(0, 256, (frames, 16, 16, 3), dtype=np.uint8)
+                file = tmp_path / name / wnid / f"{number}.mp4"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with open(file, "wb") as out:
+                    np.save(out, film)
+                kept[name, f"{wnid}/{number}.mp4"] = film
+    return tmp_path, kept
+
+
+def test_imagenet_p_gives_the_films_of_the_classes_that_the_model_knows(films):
+    path, kept = films
+    for difficulty, stored in ((1, "shot_noise"), (3, "shot_noise_3")):
+        noise, translate = open_sequences("imagenet-p", path, WNIDS[::2], difficulty=difficulty)
+        assert (noise.name, noise.noise, translate.name, translate.noise) == (
+            "shot_noise",
+            True,
+            "translate",
+            False,
+        )
+        for one, name in ((noise, stored), (translate, "translate")):
+            ids, pixels = collected(one)
+            assert ids.tolist() == [f"{wnid}/{number}.mp4" for wnid in WNIDS[::2] for number in range(2)]
+            assert np.array_equal(pixels, np.stack([kept[name, id] for id in ids]))
+    assert "2 pictures of 1 classes that the model does not know" in noise.description
+    small = open_sequences("imagenet-p", path, WNIDS, size=8)[0]
+    assert collected(small)[1].shape == (6, 5, 8, 8, 3)
+
+
+def test_a_film_that_is_cut_short_or_no_film_is_named(films):
+    path, kept = films
+    with open(path / "translate" / WNIDS[1] / "1.mp4", "wb") as out:
+        np.save(out, kept["translate", f"{WNIDS[1]}/1.mp4"][:4])
+    noise, translate = open_sequences("imagenet-p", path, WNIDS)
+    with pytest.raises(NsfastError, match="1.mp4 has 4 frames of 16x16, not 7 square frames"):
+        list(translate.chunks())
+    (path / "shot_noise" / WNIDS[0] / "0.mp4").write_bytes(b"no film")
+    with pytest.raises(NsfastError, match="0.mp4 cannot be read"):
+        open_sequences("imagenet-p", path, WNIDS)
+
+
+@pytest.mark.parametrize("module", list(video.READERS))
+def test_films_are_read_in_red_green_blue(module, tmp_path):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    frames = write_film(tmp_path / "a.mp4")
+    film = video.read_film(tmp_path / "a.mp4", video.READERS[module], None, len(frames))
+    assert np.abs(film.astype(int) - frames).mean() < 8  # it is compressed
+    assert film[0, ..., 0].mean() > 150 > 80 > film[0, ..., 2].mean()
+
+
+def write_film(path):
+    """Write a film that turns from red to green with whatever is installed."""
+    colours = np.linspace([220, 20, 40], [20, 220, 40], 9)
+    frames = np.broadcast_to(colours[:, None, None], (9, 64, 64, 3)).astype(np.uint8)
+    if importlib.util.find_spec("cv2"):
+        import cv2
+
+        out = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 64))
+        for frame in frames:
+            out.write(np.ascontiguousarray(frame[..., ::-1]))
+        out.release()
+    else:
+        av = pytest.importorskip("av")
+        with av.open(str(path), "w") as film:
+            stream = film.add_stream("mpeg4", rate=25)
+            stream.width = stream.height = 64
+            stream.pix_fmt = "yuv420p"
+            for frame in frames:
+                film.mux(
+                    stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+                )
+            film.mux(stream.encode())
+    return frames
