@@ -24,6 +24,7 @@ from nsfast.analysis.robustness import (
     tidy_rows,
     warnings_of,
 )
+from nsfast.analysis.robustness.reading import ALEXNET
 from nsfast.errors import NsfastError, choice
 from nsfast.images import Split
 from nsfast.robustness.answers import PROTOCOL, Answers, Asked, Question, Version, ask
@@ -31,6 +32,7 @@ from nsfast.robustness.attacks import Check, attack_questions, sanity
 from nsfast.robustness.content import content_of
 from nsfast.robustness.corruptions import DEVIATIONS, corrupt, corruption_questions
 from nsfast.robustness.flips import FlipAnswers, ask_sequences
+from nsfast.robustness.names import CORRUPTIONS, PERTURBATIONS
 from nsfast.robustness.perturbations import DEVIATIONS as FROM_RELEASED
 from nsfast.robustness.perturbations import perturbation_sequences, sequences
 from nsfast.robustness.protocol import RobustnessProtocol
@@ -81,6 +83,10 @@ class Measurement:
         for what, name in (("control", control), ("teacher", teacher)):
             if name not in models:
                 raise NsfastError(f"{what} is {name!r}; it must be one of the models: {', '.join(models)}")
+        if ALEXNET in models:
+            raise NsfastError(
+                f"a model is called {ALEXNET!r}, as the published scores are; give it another name"
+            )
         self.models, self.test, self.protocol = dict(models), test, protocol
         self.classes, self.recipes = tuple(classes), dict(recipes or {})
         self.control, self.teacher, self.seed, self.cache = control, teacher, seed, cache
@@ -88,7 +94,7 @@ class Measurement:
         self._kept = {"folder": folder, "fingerprints": fingerprints, "workers": self.workers}
         # what is not complete is said before anything is asked
         first = next(iter(self.models.values()))
-        side = getattr(first, "pixels", None)
+        side = max((getattr(model, "pixels", 0) or 0 for model in models.values()), default=0) or None
         channels = first.normalize.mean.shape[1] if hasattr(first, "normalize") else 3
         self._questions, self._sequences = [], []
         self._tables: dict[str, list[dict]] = {}
@@ -191,8 +197,12 @@ class Measurement:
         return found | {name: self.natural for name in released}
 
     def _baseline(self, set: str) -> str:
-        """The model that scores of a set are relative to: the published one for the sets that were published."""
-        return "AlexNet" if set in ("imagenet-c", "imagenet-p") else self.control
+        """The model that scores of a set are relative to: AlexNet for all of ImageNet-C or -P, else the control."""
+        names = {v.name for v in self.natural if v.set == set} | {
+            one.name for one in self._sequences if one.set == set
+        }
+        whole = {"imagenet-c": CORRUPTIONS, "imagenet-p": PERTURBATIONS}.get(set)
+        return ALEXNET if whole and names >= {*whole} and len(self.classes) == 1000 else self.control
 
     def _corruptions(self) -> list[dict]:
         return [row for name, asked in self._corrupted_sets().items() for row in error_rows(asked, name)]
@@ -216,7 +226,7 @@ class Measurement:
 
     def _natural(self) -> list[dict]:
         asked = {**self.clean, **self.natural}
-        return natural_rows(asked, self.control, chosen=self.chosen) if asked else []
+        return natural_rows(asked, self.control, chosen=self.chosen, chooser=self.teacher) if asked else []
 
     def _attacks(self) -> list[dict]:
         return (
@@ -242,15 +252,20 @@ class Measurement:
         return tidy_rows(**parts, seed=self.seed, protocol=PROTOCOL)
 
     def _warnings(self) -> list[dict]:
-        if not self.corrupted:
-            return []
-        made = self.protocol.perturbations
-        sentences = warnings_of(self.corrupted, self.recipes, len(self.classes), perturbations=made)
+        sentences = [f"{name}: {self.chosen[name]}" for name in self._corrupted_sets() if name in self.chosen]
+        if self.corrupted:
+            made = self.protocol.perturbations
+            sentences += warnings_of(self.corrupted, self.recipes, len(self.classes), perturbations=made)
         return [{"warning": sentence} for sentence in sentences]
 
     def _deviations(self) -> list[dict]:
-        made = [("corruption", name, DEVIATIONS.get(name, "")) for name in self.protocol.corruptions]
-        made += [("perturbation", name, FROM_RELEASED.get(name, "")) for name in self.protocol.perturbations]
+        if self.test is None:
+            return []
+        corruptions, perturbations = self.protocol.corruptions, self.protocol.perturbations
+        made = [("corruption", n, DEVIATIONS.get(n, "")) for n in (corruptions and ("all", *corruptions))]
+        made += [
+            ("perturbation", n, FROM_RELEASED.get(n, "")) for n in (perturbations and ("all", *perturbations))
+        ]
         return [{"kind": kind, "name": name, "differs": how} for kind, name, how in made if how]
 
     def corrupted_pictures(self) -> dict[str, np.ndarray]:

@@ -150,7 +150,7 @@ def robustness_sections(folder: Path) -> list[str]:
         headline_html(headline),
         "<p class='note'>Value, 95 % interval and, below, the paired difference to the control with its interval, "
         "over the same pictures. Errors, mCE, mFR, NLL and ECE are better when low. mCE and mFR are relative to the "
-        f"model named, not to AlexNet, and of pictures made here. {escape(PAPER_SENTENCE)}</p>",
+        f"model named; of pictures made here they are no published scores. {escape(PAPER_SENTENCE)}</p>",
         f"<p><b>Mind</b></p><ul>{minded}</ul>" if minded else "",
         section(
             "What is done to the pictures?",

@@ -213,7 +213,9 @@ def measure_robustness(
     """
     from nsfast.analysis.measurement import Measurement
 
-    protocol = protocol_of({**(changes or {}), "sets": list(sets)})
+    changes = dict(changes or {})
+    sets = [*sets, *changes.pop("sets", [])]
+    protocol, seed = protocol_of({**changes, "sets": sets}), max(0, changes.get("seed", 0))
     run = run_of(given)
     if not (pictures or sets or run):
         raise NsfastError("there are no pictures to measure on; give --pictures FOLDER or --set NAME=FOLDER")
@@ -229,7 +231,8 @@ def measure_robustness(
         teacher or ("teacher" if "teacher" in models else first),
         folder=out / "answers",
         fingerprints={name: model.fingerprint for name, model in models.items()},
-        recipes={name: model.recipe for name, model in models.items()},
+        recipes={name: model.recipe for name, model in models.items() if model.recipe},
+        seed=seed,
         cache=cache,
     )
     return measured, write_measurement(measured, out)

@@ -71,7 +71,7 @@ class RobustnessProtocol:
         for severity in severities:
             within("severity", severity, 1, 5)
         for epsilon in epsilons:
-            within("epsilon (in steps of 1/255)", epsilon, 0, 255)
+            within("epsilon (in steps of 1/255)", epsilon, 0, 128)
         for attack in parameters["attacks"]:
             choice("attack", attack, ATTACKS)
         if corruptions:

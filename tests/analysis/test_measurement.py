@@ -95,6 +95,8 @@ def test_hard_pictures_are_those_that_the_teacher_gets_wrong(measured):
     hard = [r for r in made.table("natural") if r["set"] == "hard"]
     assert {r["n"] for r in hard} == {wrong} and "teacher gets wrong" in hard[0]["chosen"]
     assert next(r["accuracy"] for r in hard if r["model"] == "teacher") == 0
+    differences = {r["model"]: (r["minus_control"], r["mcnemar_p"]) for r in hard}
+    assert differences["teacher"] == ("", "") and differences["student"] != ("", "")
 
 
 def test_each_figure_is_drawn_or_left_out_with_its_part(measured, models, tiny):

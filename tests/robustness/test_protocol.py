@@ -53,7 +53,7 @@ def test_full_measures_everything():
         ({"perturbations": ["rotat"]}, ["rotat", "did you mean 'rotate'"]),
         ({"severities": [6]}, ["severity", "6", "between 1 and 5"]),
         ({"severities": []}, ["number of severities"]),
-        ({"epsilons": [-1.0]}, ["epsilon", "-1", "between 0 and 255"]),
+        ({"epsilons": [-1.0]}, ["epsilon", "-1", "between 0 and 128"]),
         ({"attacks": ["cw"]}, ["attack", "cw", "fgsm, pgd"]),
         ({"steps": 0}, ["steps", "at least 1"]),
         ({"pictures": 0}, ["pictures", "at least 1"]),

@@ -16,7 +16,6 @@ from nsfast.analysis.robustness.reading import (
     corrupted_versions,
     ends_only,
     place_of,
-    same_pictures,
 )
 from nsfast.robustness.answers import Answers, Asked, Version
 
@@ -68,6 +67,7 @@ def natural_rows(
     control: str | None = "control",
     chosen: Mapping[str, str] | None = None,
     seed: int = 0,
+    chooser: str = "",
 ) -> list[dict]:
     """Return the accuracy of each model on the clean pictures and on each set of natural ones, in the order asked.
 
@@ -75,6 +75,7 @@ def natural_rows(
         control: the model that all are compared with; None for none.
         chosen: of a set, how its pictures were chosen, in a sentence.
         seed: of the bootstrap of the differences.
+        chooser: the model whose errors the hard pictures are: no difference to it says anything there.
     """
     rows = []
     versions = [v for v in asked if not v.level and v.set not in MADE_HERE]
@@ -82,14 +83,15 @@ def natural_rows(
         answers = asked[version]
         for model, found in answers.items():
             classes = len(np.unique(found.labels))
-            share = _accuracy(answers, model, control, seed)
+            fair = control if version.set != "hard" or chooser not in (model, control) else None
+            share = _accuracy(answers, model, fair, seed)
             n = share.pop("n")
             top = (np.nan,) * 3
             if classes > MANY_CLASSES:
                 near = int((found.rank <= TOP).sum())
                 top = (near / n, *wilson_interval(near, n))
             minus = {key: share.pop(key) for key in list(share) if key.startswith("minus")}
-            p_value = "" if control is None else mcnemar(answers[control].right, found.right).p_value
+            p_value = "" if fair is None else mcnemar(answers[fair].right, found.right).p_value
             rows.append(
                 {
                     "model": model,
@@ -112,7 +114,7 @@ def _accuracy(answers: Mapping[str, Answers], model: str, control: str | None, s
     difference = (np.nan,) * 3
     if control is not None:
         place_of(control, list(answers), "control")
-        if same_pictures(answers[control], answers[model]):
+        if len(answers[control]) == len(answers[model]):  # of one question; ReaL lets labels differ by model
             difference = paired_bootstrap(answers[control].right, right, seed=seed)[:3]
     share = {"accuracy": float(right.mean()), **ends_only(wilson_interval(right.sum(), len(right)))}
     return {"n": len(right), **share, **columns("minus_control", difference[0], difference[1:])}
