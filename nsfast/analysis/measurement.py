@@ -11,39 +11,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from nsfast.analysis.measured_tables import TABLES
 from nsfast.analysis.metrics import ReliabilityTable, reliability_table
-from nsfast.analysis.robustness import (
-    attack_rows,
-    calibration_rows,
-    corruption_score_rows,
-    error_rows,
-    flip_rows,
-    headline_rows,
-    line_rows,
-    natural_rows,
-    tidy_rows,
-    warnings_of,
-)
 from nsfast.analysis.robustness.reading import ALEXNET
 from nsfast.errors import NsfastError, choice
+from nsfast.files import fingerprint, read_json, write_json
 from nsfast.images import Split
-from nsfast.robustness.answers import PROTOCOL, Answers, Asked, Question, Version, ask
+from nsfast.robustness.answers import Answers, Asked, Question, Version, ask
 from nsfast.robustness.attacks import Check, attack_questions, sanity
 from nsfast.robustness.content import content_of
-from nsfast.robustness.corruptions import DEVIATIONS, corrupt, corruption_questions
+from nsfast.robustness.corruptions import corrupt, corruption_questions
 from nsfast.robustness.flips import FlipAnswers, ask_sequences
 from nsfast.robustness.names import CORRUPTIONS, PERTURBATIONS
-from nsfast.robustness.perturbations import DEVIATIONS as FROM_RELEASED
 from nsfast.robustness.perturbations import perturbation_sequences, sequences
 from nsfast.robustness.protocol import RobustnessProtocol
 from nsfast.robustness.sets import SEQUENCE_SETS, hard_question, open_sequences, open_set
 from nsfast.streams import hash_order
 
 CLEAN = Version("clean")
-TABLES = (
-    *("corruptions", "corruption_scores", "line", "flips", "natural", "attacks", "checks", "calibration"),
-    *("headline", "robustness", "warnings", "deviations"),
-)
+HELD = 1 << 29
+"""Bytes of test pictures that are held in memory, at most; of more, those in files are read as they are needed."""
 
 
 class Measurement:
@@ -98,11 +85,16 @@ class Measurement:
         channels = first.normalize.mean.shape[1] if hasattr(first, "normalize") else 3
         self._questions, self._sequences = [], []
         self._tables: dict[str, list[dict]] = {}
+        self._some: dict[int, Split] = {}
         for name, path in protocol.sets:
             if name in SEQUENCE_SETS:
-                self._sequences += open_sequences(name, path, classes, side)
+                self._sequences += open_sequences(
+                    name, path, classes, side, protocol.limit, seed, protocol.difficulty
+                )
             else:
-                self._questions += open_set(name, path, classes, side, channels=channels)
+                self._questions += open_set(
+                    name, path, classes, side, protocol.limit, seed, channels, protocol.mask
+                )
 
     @cached_property
     def clean(self) -> Asked:
@@ -115,9 +107,11 @@ class Measurement:
         protocol = self.protocol
         if self.test is None or not protocol.corruptions:
             return {}
-        few = self.some(protocol.pictures)
+        few, device = self.some(protocol.pictures), next(next(iter(self.models.values())).parameters()).device
         questions = corruption_questions(
-            few, protocol.corruptions, protocol.severities, self.seed, cache=self.cache
+            *(few, protocol.corruptions, protocol.severities, self.seed),
+            cache=self.cache,
+            device=device if device.type == "cuda" else None,  # others do not all know float64
         )
         return ask(self.models, [clean_question(few, "corrupted"), *questions], **self._kept)
 
@@ -128,7 +122,9 @@ class Measurement:
         if self.test is not None and self.protocol.perturbations:
             few = self.some(self.protocol.sequences)
             asked = {
-                "perturbed": perturbation_sequences(few, self.protocol.perturbations, self.seed),
+                "perturbed": perturbation_sequences(
+                    few, self.protocol.perturbations, self.seed, difficulty=self.protocol.difficulty
+                ),
                 **asked,
             }
         return {name: ask_sequences(self.models, several, **self._kept) for name, several in asked.items()}
@@ -152,7 +148,7 @@ class Measurement:
         few = self.some(protocol.attacked)
         names = ("random_sign", *protocol.attacks)
         questions = attack_questions(
-            few, protocol.epsilons, names, protocol.steps, protocol.restarts, self.seed
+            few, protocol.epsilons, names, protocol.steps, protocol.restarts, self.seed, protocol.norm
         )
         return ask(self.models, [clean_question(few, "attack"), *questions], **self._kept)
 
@@ -161,112 +157,82 @@ class Measurement:
         """Whether the attacks can be believed."""
         if not self.attacked:
             return []
-        return sanity(
+        protocol, few = self.protocol, self.some(self.protocol.attacked)
+        made_of = [content_of(few), repr(protocol), self.seed, self.teacher, self._kept["fingerprints"]]
+        made_of += [
+            [tuple(v), {m: a.predicted.tolist() for m, a in by.items()}] for v, by in self.attacked.items()
+        ]
+        folder = self._kept["folder"]
+        path = None if folder is None else Path(folder) / "checks" / f"{fingerprint(made_of)}.json"
+        if path is not None and path.is_file():
+            return [Check(**one) for one in read_json(path)]
+        found = sanity(
             self.models,
-            self.some(self.protocol.attacked),
-            self.protocol.headline_epsilon,
-            self.protocol.steps,
-            self.protocol.sweep,
+            *(few, protocol.headline_epsilon, protocol.steps, protocol.sweep),
             source=self.teacher,
             asked=self.attacked,
             seed=self.seed,
+            norm=protocol.norm,
             workers=self.workers,
         )
+        if path is not None:
+            write_json(path, [dict(vars(one)) for one in found])
+        return found
 
     def some(self, most: int) -> Split:
-        """Return at most so many test pictures, in memory, drawn by the hash of their ids; fewer are a part of more."""
-        order = np.argsort(hash_order(self.test.ids, self.seed, "test pictures"))
-        taken = self.test.take(np.sort(order[:most]))
-        return Split(taken.ids, np.asarray(taken.pixels), taken.labels)
+        """Return at most so many test pictures, drawn by the hash of their ids; fewer are a part of more.
+
+        They are in memory unless they are files of more than `HELD` bytes together.
+        """
+        most = min(most, len(self.test))
+        if most not in self._some:
+            order = np.argsort(hash_order(self.test.ids, self.seed, "test pictures"))
+            taken = self.test.take(np.sort(order[:most]))
+            held = taken.pixels[:] if np.prod(taken.pixels.shape, dtype=float) <= HELD else taken.pixels
+            self._some[most] = Split(taken.ids, held, taken.labels)
+        return self._some[most]
 
     def table(self, name: str) -> list[dict]:
-        """Return a table as rows; empty where the protocol leaves it out.
-
-        Args:
-            name: "corruptions", "corruption_scores", "line", "flips", "natural", "attacks", "checks", "calibration",
-                "headline", "robustness" (all of it in one long table), "warnings" or "deviations" (from released sets).
-        """
+        """Return a table of `measured_tables.TABLES` as rows; empty where the protocol leaves it out."""
         if name not in self._tables:
-            self._tables[name] = getattr(self, f"_{choice('table', name, TABLES)}")()
+            self._tables[name] = TABLES[choice("table", name, TABLES)](self)
         return self._tables[name]
 
-    def _corrupted_sets(self) -> dict[str, Asked]:
-        """Answers to corrupted pictures by set, those made here first."""
+    @property
+    def corrupted_sets(self) -> dict[str, Asked]:
+        """Answers to corrupted pictures by set, those made here first; of a released set the clean ones, if asked."""
         released = dict.fromkeys(version.set for version in self.natural if version.level)
         found = {"corrupted": self.corrupted} if self.corrupted else {}
-        return found | {name: self.natural for name in released}
+        return found | {name: {**self.natural, **self._clean_of(name)} for name in released}
 
-    def _baseline(self, set: str) -> str:
-        """The model that scores of a set are relative to: AlexNet for all of ImageNet-C or -P, else the control."""
+    def _clean_of(self, released: str) -> Asked:
+        """Answers to the test pictures that a released set has corrupted, where all of them are among those."""
+        question = next(one for one in self._questions if one.version.set == released)
+        rows = {} if self.test is None else {_picture(id): row for row, id in enumerate(self.test.ids)}
+        places = [rows.get(_picture(id)) for id in question.ids]
+        if None in places or not np.array_equal(self.test.labels[places], question.labels):
+            return {}
+        clean = {name: answers.take(np.array(places)) for name, answers in self.clean[CLEAN].items()}
+        return {Version("clean", released): clean}
+
+    def baseline(self, set: str) -> str:
+        """Return what scores of a set are relative to: AlexNet for all of ImageNet-C or -P, else the control."""
         names = {v.name for v in self.natural if v.set == set} | {
             one.name for one in self._sequences if one.set == set
         }
         whole = {"imagenet-c": CORRUPTIONS, "imagenet-p": PERTURBATIONS}.get(set)
         return ALEXNET if whole and names >= {*whole} and len(self.classes) == 1000 else self.control
 
-    def _corruptions(self) -> list[dict]:
-        return [row for name, asked in self._corrupted_sets().items() for row in error_rows(asked, name)]
-
-    def _corruption_scores(self) -> list[dict]:
-        return [
-            row
-            for name, asked in self._corrupted_sets().items()
-            for row in corruption_score_rows(asked, self._baseline(name), self.control, name)
-        ]
-
-    def _line(self) -> list[dict]:
-        return line_rows(self.corrupted, self.control) if self.corrupted else []
-
-    def _flips(self) -> list[dict]:
-        return [
-            row
-            for name, found in self.flips.items()
-            for row in flip_rows(found, self._baseline(name), self.control, name)
-        ]
-
-    def _natural(self) -> list[dict]:
-        asked = {**self.clean, **self.natural}
-        return natural_rows(asked, self.control, chosen=self.chosen, chooser=self.teacher) if asked else []
-
-    def _attacks(self) -> list[dict]:
-        return (
-            attack_rows(self.attacked, self.control, steps={"pgd": self.protocol.steps})
-            if self.attacked
-            else []
-        )
-
-    def _checks(self) -> list[dict]:
-        return [dict(vars(check)) for check in self.checks]
-
-    def _calibration(self) -> list[dict]:
-        asked = {**self.clean, **self.corrupted, **self.natural}
-        return calibration_rows(asked, self.control) if asked else []
-
-    def _headline(self) -> list[dict]:
-        names = ("natural", "corruption_scores", "flips", "attacks", "calibration")
-        return headline_rows(*(self.table(name) for name in names), self.protocol.headline_epsilon)
-
-    def _robustness(self) -> list[dict]:
-        parts = {name: self.table(name) for name in ("flips", "attacks", "natural", "calibration")}
-        parts |= {"errors": self.table("corruptions"), "scores": self.table("corruption_scores")}
-        return tidy_rows(**parts, seed=self.seed, protocol=PROTOCOL)
-
-    def _warnings(self) -> list[dict]:
-        sentences = [f"{name}: {self.chosen[name]}" for name in self._corrupted_sets() if name in self.chosen]
-        if self.corrupted:
-            made = self.protocol.perturbations
-            sentences += warnings_of(self.corrupted, self.recipes, len(self.classes), perturbations=made)
-        return [{"warning": sentence} for sentence in sentences]
-
-    def _deviations(self) -> list[dict]:
-        if self.test is None:
-            return []
-        corruptions, perturbations = self.protocol.corruptions, self.protocol.perturbations
-        made = [("corruption", n, DEVIATIONS.get(n, "")) for n in (corruptions and ("all", *corruptions))]
-        made += [
-            ("perturbation", n, FROM_RELEASED.get(n, "")) for n in (perturbations and ("all", *perturbations))
-        ]
-        return [{"kind": kind, "name": name, "differs": how} for kind, name, how in made if how]
+    @property
+    def told(self) -> list[str]:
+        """What readers of released sets have to know, a sentence or more for each set."""
+        said = {
+            question.version.set: question.description
+            for question in self._questions
+            if question.version.level
+        }
+        said |= {one.set: one.description for one in self._sequences}
+        return [f"{name}: {text}" for name, text in said.items() if text]
 
     def corrupted_pictures(self) -> dict[str, np.ndarray]:
         """Return for each corruption a test picture as it is and at each severity, uint8 (1 + severities, h, w, c)."""
@@ -314,6 +280,11 @@ def clean_question(split: Split, name: str = "") -> Question:
         content_of(split),
         lambda: split.pixels,
     )
+
+
+def _picture(id: str) -> str:
+    """What the same picture's ids have in common in a split and in a set: its file and the folder that it is in."""
+    return "/".join(str(id).split("/")[-2:])
 
 
 def models_at_once(models: Mapping[str, nn.Module]) -> int:

@@ -52,7 +52,12 @@ def robustness(
 
     changes = read_changes(change or []) | ({"full": True} if full else {})
     measured, page = measure_robustness(models, out, pictures, sets or [], control, teacher, changes, cache)
-    table(headline_text(measured.table("headline")))
+    headline = measured.table("headline")
+    table(headline_text(headline))
+    for note in dict.fromkeys(
+        row[of] for row in headline for of in ("corruption_note", "flip_note") if row[of]
+    ):
+        print(f"mind: {note}")
     for row in measured.table("warnings"):
         print(f"mind: {row['warning']}")
     failed = [check for check in measured.checks if not check.passed]

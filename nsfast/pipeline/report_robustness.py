@@ -20,10 +20,12 @@ class Measure:
     Args:
         title: what it is; words in braces are columns of the headline.
         unit: "share" is shown in percent and its difference in points, "ratio" times 100, "plain" as it is.
+        note: column of the headline that says what the number leaves out.
     """
 
     title: str
     unit: str = "share"
+    note: str = ""
 
     def text(self, value: float) -> str:
         """Return a value as it is shown."""
@@ -38,11 +40,12 @@ class Measure:
 MEASURES = {
     "accuracy": Measure("accuracy, clean"),
     "natural_accuracy": Measure("accuracy, {natural_set}"),
-    "corruption_error": Measure("error, {corruption_set}"),
-    "mce": Measure("mCE, {corruption_baseline} = 100", "ratio"),
-    "mfr": Measure("mFR, {flip_baseline} = 100", "ratio"),
-    "fgsm_accuracy": Measure("accuracy, FGSM {epsilon}/255"),
-    "pgd_accuracy": Measure("accuracy, PGD {epsilon}/255"),
+    "corruption_error": Measure("error, {corruption_set}", note="corruption_note"),
+    "mce": Measure("mCE, {corruption_baseline} = 100", "ratio", "corruption_note"),
+    "mfr": Measure("mFR, {flip_baseline} = 100", "ratio", "flip_note"),
+    "fgsm_accuracy": Measure("accuracy, FGSM {epsilon}/255{norm}"),
+    "pgd_accuracy": Measure("accuracy, PGD {epsilon}/255{norm}"),
+    "autoattack_accuracy": Measure("accuracy, AutoAttack {epsilon}/255{norm}"),
     "nll": Measure("NLL, clean", "plain"),
     "ece": Measure("ECE, clean", "plain"),
 }
@@ -75,6 +78,7 @@ def titles(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         return {}
     columns = ("natural_set", "corruption_set", "corruption_baseline", "flip_baseline")
     about = {name: SETS.get(str(rows[0][name]), str(rows[0][name])) for name in columns}
+    about["norm"] = " (L2)" if rows[0]["norm"] == "l2" else ""
     about["epsilon"] = f"{rows[0]['epsilon']:g}" if rows[0]["epsilon"] != "" else ""
     return {
         name: measure.title.format(**about)
@@ -110,7 +114,8 @@ def headline_html(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["".join(f"<th>{escape(text)}</th>" for text in head)]
     for name, title in titles(rows).items():
         n = max((row[f"{name}_n"] for row in rows if row[f"{name}_n"] != ""), default="")
-        cells = [f"<td>{escape(title)}<br><small>n = {n}</small></td>"]
+        said = [f"n = {n}", *(part for part in [str(rows[0].get(MEASURES[name].note, ""))] if part)]
+        cells = [f"<td>{escape(title)}<br><small>{escape('; '.join(said))}</small></td>"]
         for row in rows:
             below = [part for part in (_interval(row, name), _difference(row, name, True)) if part]
             cells.append(f"<td>{_value(row, name)}<br><small>{'<br>'.join(below)}</small></td>")

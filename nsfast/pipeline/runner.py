@@ -14,6 +14,7 @@ from pathlib import Path
 from nsfast.errors import NsfastError
 from nsfast.pipeline.notebooks import notebook_path
 from nsfast.pipeline.profile import Profile
+from nsfast.pipeline.requirements import check_analysis, check_sizes
 from nsfast.pipeline.run_folder import (
     check_run,
     images_stand,
@@ -86,6 +87,8 @@ def run_profile(
     stages = chosen_stages(profile, until)
     forced = {stage.name for name in force for stage in matching(stages_of(profile), name)}
     check_run(run, profile)
+    if any(stage.kind == "analysis" for stage in stages):
+        check_analysis(profile)
     busy = f"another nsfast run is working in {run}; wait for it to end, or give another folder with --run"
     held = lock(run / ".lock", 3, busy)
     try:
@@ -95,52 +98,10 @@ def run_profile(
         verify_images(run)
         write_profile(run, profile)
         images = prepare_images(run, profile)
-        _check_sizes(profile, stages, records, images)
+        check_sizes(profile, stages, records, images)
         return run_stages(run, profile, stages, force=forced, jobs=jobs) if stages else []
     finally:
         held.release(force=True)
-
-
-def _check_sizes(profile: Profile, stages: list[Stage], records: Records, images) -> None:
-    """Build every network's shape, and refuse a student smaller than its teacher unless that is asked for."""
-    if stages and all(records.stands(stage, stages) for stage in stages):
-        return
-    from nsfast.models import check_resolution, parameter_count
-    from nsfast.pipeline.launch import check_processes
-    from nsfast.pipeline.round_labels import check_labels
-    from nsfast.training import Recipe
-
-    check_labels(profile, images, records.run)
-    shape, tried = (len(images.classes), images.channels), set()
-    as_files = hasattr(images.labeled.pixels, "crops")
-
-    def count(parameters: dict) -> int:
-        recipe = Recipe.from_parameters(parameters)
-        check_processes(recipe, parameters["num_processes"], parameters["engine"])
-        if recipe.crop == "inception" and not as_files:
-            raise NsfastError("crop 'inception' needs pictures kept as files; set crop to 'pad' or 'none'")
-        side, more = parameters["resolution"] or images.size, parameters["finetune_resolution"]
-        start = parameters["start"]
-        if start not in ("scratch", "teacher", "timm") and not Path(start).is_file():
-            raise NsfastError(f"no weights at start={start!r}; give a .safetensors file, 'timm' or 'scratch'")
-        for pixels in {side, more or side} if parameters["finetune_epochs"] else {side}:
-            network = (parameters["architecture"], *shape, parameters["size"], pixels)
-            if network not in tried:
-                check_resolution(*network)
-                tried.add(network)
-        return parameter_count(parameters["architecture"], *shape, parameters["size"], side)
-
-    count(profile.control())
-    teacher, who = count(profile.groups["teacher"]), "the teacher"
-    for number in range(1, profile.rounds + 1):
-        student = profile.student(number)
-        parameters = count(student)
-        if parameters < teacher:
-            what = f"the student of round {number} has {parameters:,} parameters, {who} {teacher:,}"
-            if not student["allow_smaller"]:
-                raise NsfastError(f"{what}; make it equal or larger, or set student.allow_smaller=true")
-            print(f"warning: {what}; Noisy Student wants it equal or larger")
-        teacher, who = parameters, f"its teacher (round {number})"
 
 
 def run_stages(

@@ -19,6 +19,7 @@ from torch import nn
 from nsfast.errors import NsfastError
 from nsfast.labels.predict import predict
 from nsfast.progress import Progress
+from nsfast.robustness.changed import ChangedPixels, parts_of
 from nsfast.robustness.kept import PROTOCOL as PROTOCOL
 from nsfast.robustness.kept import (
     kept_file,
@@ -71,6 +72,10 @@ class Answers:
     def right(self) -> np.ndarray:
         """bool (n,), whether the model is right."""
         return self.predicted == self.labels
+
+    def take(self, rows: np.ndarray) -> Answers:
+        """Return the answers to these pictures, in this order."""
+        return Answers(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @classmethod
     def of(
@@ -159,6 +164,7 @@ class Question:
         labels: int (n,), true classes of the models.
         key: says what the pictures are made of, by content; the same key is not asked a second time.
         pictures: returns the pixels, uint8 (n, height, width, channels); called once for all models, and only if asked.
+            Those of `ChangedPixels` are shown block by block, each made once for all models.
         logits: returns the logits (n, classes) of a model over the pixels; plain `predict` unless it is an attack.
         classes, accepted: as for `Answers.of`.
     """
@@ -167,7 +173,7 @@ class Question:
     ids: np.ndarray
     labels: np.ndarray
     key: str
-    pictures: Callable[[], np.ndarray]
+    pictures: Callable[[], np.ndarray | ChangedPixels]
     logits: Callable[[nn.Module, np.ndarray], torch.Tensor] = predict
     classes: np.ndarray | None = None
     accepted: Sequence[Sequence[int]] | None = None
@@ -212,13 +218,7 @@ def ask(
             found = {name: Answers(**one) for name, one in read_kept(path, keys, _COLUMNS)[1].items()}
             missing = [name for name in models if name not in found]
             if missing:
-                pixels = question.pictures()
-
-                def answer(name: str, question=question, pixels=pixels) -> Answers:
-                    logits = finite(name, question.logits(models[name], pixels))
-                    return Answers.of(logits, question.labels, question.classes, question.accepted)
-
-                found |= dict(zip(missing, pool.map(answer, missing), strict=True))
+                found |= _ask({name: models[name] for name in missing}, question, pool)
                 if path is not None:
                     about = {part: str(value) for part, value in question.version._asdict().items()}
                     answers = {model: found[model] for model in models}
@@ -226,6 +226,26 @@ def ask(
             asked[question.version] = {name: found[name] for name in models}
             progress.update(done, " ".join(str(part) for part in question.version if part))
     return asked
+
+
+def _ask(models: Mapping[str, nn.Module], question: Question, pool: ThreadPoolExecutor) -> dict[str, Answers]:
+    """Show the pictures to all models, block by block where they are changed when they are looked at."""
+    pixels = question.pictures()
+    parts = parts_of(pixels)
+    logits: dict[str, list[torch.Tensor]] = {name: [] for name in models}
+    for part in parts:
+        shown = pixels if len(parts) == 1 else pixels[part]
+
+        def said(name: str, shown=shown) -> torch.Tensor:
+            return finite(name, question.logits(models[name], shown))
+
+        for name, some in zip(models, pool.map(said, models), strict=True):
+            logits[name].append(some)
+
+    def answer(name: str) -> Answers:
+        return Answers.of(torch.cat(logits[name]), question.labels, question.classes, question.accepted)
+
+    return dict(zip(models, pool.map(answer, models), strict=True))
 
 
 def finite(model: str, logits: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 from nsfast.errors import NsfastError
 from nsfast.files import atomic, fingerprint
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Counts up whenever the same pictures and models would get other answers; older files are then asked again."""
 
 Kept = dict[str, dict[str, np.ndarray]]

@@ -19,6 +19,12 @@ from nsfast.robustness.names import (
 SWEEP, FULL_SWEEP = (1, 10, 20), (1, 5, 10, 20, 50)
 """Steps of PGD whose accuracies are compared, to see whether it has converged."""
 
+ALL_ATTACKS = (*ATTACKS, "autoattack")
+"""AutoAttack needs a package of its own and takes minutes for a hundred small pictures: only who names it gets it."""
+
+LARGEST = {"linf": 128, "l2": 128 * 1000}
+"""Largest epsilon of each norm, in 1/255; a change of 128 everywhere turns every picture into the same gray."""
+
 
 @dataclass(frozen=True)
 class RobustnessProtocol:
@@ -36,6 +42,10 @@ class RobustnessProtocol:
         attacked: test pictures that are attacked, at most.
         sweep: numbers of steps with which PGD is tried, for the check that more steps find no more.
         sets: released sets by name and folder.
+        norm: of the attacks: "linf", or "l2", whose epsilon is the length of the whole change, also in 1/255.
+        difficulty: 1 to 3, of perturbations: how strong noise is, or the step between frames that are compared.
+        limit: pictures of each version of a released set, at most; 0 for all.
+        mask: of imagenet-a and imagenet-r: "subset", only their own classes count, as is official, or "full".
     """
 
     corruptions: tuple[str, ...]
@@ -50,6 +60,10 @@ class RobustnessProtocol:
     attacked: int
     sweep: tuple[int, ...] = SWEEP
     sets: tuple[tuple[str, str], ...] = ()
+    norm: str = "linf"
+    difficulty: int = 1
+    limit: int = 0
+    mask: str = "subset"
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> RobustnessProtocol:
@@ -67,13 +81,17 @@ class RobustnessProtocol:
         perturbations = expand(
             "perturbation", parameters["perturbations"], PERTURBATIONS, EXTRA_PERTURBATIONS
         )
+        choice("norm", parameters["norm"], LARGEST)
+        choice("mask", parameters["mask"], ("subset", "full"))
+        within("difficulty", parameters["difficulty"], 1, 3)
+        within("limit", parameters["limit"], 0)
         severities, epsilons = parameters["severities"], parameters["epsilons"]
         for severity in severities:
             within("severity", severity, 1, 5)
         for epsilon in epsilons:
-            within("epsilon (in steps of 1/255)", epsilon, 0, 128)
+            within("epsilon (in steps of 1/255)", epsilon, 0, LARGEST[parameters["norm"]])
         for attack in parameters["attacks"]:
-            choice("attack", attack, ATTACKS)
+            choice("attack", attack, ALL_ATTACKS)
         if corruptions:
             within("number of severities", len(severities), 1)
         for name in ("pictures", "sequences", "attacked", "steps", "restarts"):
@@ -90,6 +108,7 @@ class RobustnessProtocol:
             restarts=parameters["restarts"],
             attacked=parameters["attacked"],
             sets=read_sets(parameters["sets"]),
+            **{name: parameters[name] for name in ("norm", "difficulty", "limit", "mask")},
         )
         return protocol.full() if parameters["full"] else protocol
 
@@ -101,7 +120,7 @@ class RobustnessProtocol:
             corruptions=(*CORRUPTIONS, *EXTRA_CORRUPTIONS),
             severities=(1, 2, 3, 4, 5),
             perturbations=(*PERTURBATIONS, *EXTRA_PERTURBATIONS),
-            attacks=ATTACKS,
+            attacks=tuple(name for name in ALL_ATTACKS if name in {*ATTACKS, *self.attacks}),
             pictures=everything,
             sequences=everything,
             attacked=everything,

@@ -9,7 +9,8 @@ import torch
 from nsfast.analysis.measured_figures import FIGURES, figure_of
 from nsfast.analysis.measurement import CLEAN, TABLES, Measurement
 from nsfast.errors import NsfastError
-from nsfast.images import SPLITS
+from nsfast.images import SPLITS, Split
+from nsfast.images.records import numbered
 from nsfast.models import build_model
 from nsfast.pipeline.robustness import protocol_of
 from tests.robustness.sets.released_folders import write_cifar_c
@@ -119,6 +120,31 @@ def test_fewer_pictures_are_a_part_of_more(models, tiny):
     assert list(more.ids) == [name for name in tiny.test.ids if name in set(more.ids)]
 
 
+def test_checks_are_kept_with_the_answers_and_made_anew_for_others(measured, models, tiny, monkeypatch):
+    from nsfast.analysis import measurement as module
+
+    made, folder = measured
+    asked = []
+    monkeypatch.setattr(module, "sanity", lambda *args, **named: asked.append(named) or [])
+    again = measurement(models, tiny, folder)
+    assert again.table("checks") == made.table("checks") and not asked
+    other = measurement(models, tiny, folder, changes={**SMALL, "steps": 3})
+    assert other.table("checks") == [] and len(asked) == 1
+
+
+def test_parameters_of_the_protocol_reach_what_is_asked(models, tiny):
+    changes = {**SMALL, "norm": "l2", "difficulty": 2, "epsilons": [255.0]}
+    made = measurement(models, tiny, changes=changes)
+    assert {row["norm"] for row in made.table("attacks")} == {"l2"}
+    assert made.table("headline")[0]["fgsm_accuracy"] != "" and made.table("headline")[0]["norm"] == "l2"
+    compared = {row["perturbation"]: row["comparisons"] / row["sequences"] for row in made.table("flips")}
+    first = measurement(models, tiny).table("flips")
+    before = {row["perturbation"]: row["comparisons"] / row["sequences"] for row in first}
+    assert before["translate"] - compared["translate"] == 1  # steps of two frames
+    assert before["shot_noise"] == compared["shot_noise"]
+    assert len(made.checks) and made.told == []
+
+
 def test_a_set_that_is_not_there_is_said_before_anything_is_asked(tiny, tmp_path):
     models = {name: Silent() for name in ("control", "teacher")}
     changes = {**SMALL, "sets": [f"imagenet-a={tmp_path / 'nowhere'}"]}
@@ -141,6 +167,12 @@ def test_a_released_set_has_its_own_rows_beside_those_made_here(tiny, tmp_path):
     assert {row["set"] for row in made.table("natural")} == {"clean", "hard"}
     assert {row["corruption_set"] for row in made.table("headline")} == {"corrupted"}
     assert figure_of(made, "corruptions") and figure_of(made, "corruption_scores")
+    assert "cifar10-c: " in made.table("warnings")[0]["warning"] + made.told[0]
+    assert {row["set"] for row in made.table("line")} == {
+        "corrupted"
+    }  # its clean pictures are not among the test's
+    few = measurement(models, None, changes={**SMALL, "sets": [f"cifar10-c={tmp_path}"], "limit": 2})
+    assert {row["n"] for row in few.table("corruptions")} == {2}
     alone = measurement(models, None, changes={**SMALL, "sets": [f"cifar10-c={tmp_path}"]})
     assert {row["corruption_set"] for row in alone.table("headline")} == {"cifar10-c"}
     assert {name for name in TABLES if alone.table(name)} >= {
@@ -158,3 +190,21 @@ def test_the_control_must_be_a_model(models, tiny):
 def test_a_table_that_there_is_not_names_the_nearest(measured):
     with pytest.raises(NsfastError, match="did you mean 'headline'"):
         measured[0].table("headlin")
+
+
+def test_the_test_pictures_are_the_clean_ones_of_a_released_set_that_has_corrupted_them(tmp_path):
+    classes = ("airplane", "automobile", "bird")
+    models = {name: build_model("small", 3, 3, 1).eval() for name in ("control", "teacher")}
+    write_cifar_c(tmp_path, ["fog", "contrast"], n=40)
+    labels = np.load(tmp_path / "labels.npy")[:40]
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    rows = np.flatnonzero(labels < 3)
+    test = Split(numbered("test", 40)[rows], pixels[rows], labels[rows].astype(np.int64))
+    changes = {**NOTHING, "sets": [f"cifar10-c={tmp_path}"]}
+    made = Measurement(models, test, protocol_of(changes), classes, "control", "teacher")
+    line = made.table("line")
+    assert {(row["set"], row["n"]) for row in line} == {("cifar10-c", len(rows))}
+    assert line[0]["clean_error"] == np.mean(~made.clean[CLEAN]["control"].right)
+    assert figure_of(made, "line")
+    other = Split(test.ids, test.pixels, (test.labels + 1) % 3)
+    assert Measurement(models, other, protocol_of(changes), classes, "control", "teacher").table("line") == []

@@ -115,13 +115,26 @@ def test_a_change_names_a_parameter_and_a_value(text, words):
     assert all(word in str(error.value) for word in words)
 
 
+def test_a_run_says_before_it_starts_that_a_released_set_is_not_there(tmp_path):
+    from nsfast.pipeline.profile import resolve
+    from nsfast.pipeline.runner import run_profile
+
+    there, nowhere = tmp_path / "there", tmp_path / "nowhere"
+    there.mkdir()
+    profile = resolve("digits", (f"analysis.sets=[imagenet-r={there}, imagenet-a={nowhere}]",))
+    with pytest.raises(NsfastError, match="imagenet-a: no folder .*nowhere.*expected <wnid>"):
+        run_profile(tmp_path / "run", profile)
+    assert not (tmp_path / "run" / "images").exists()
+
+
 def row(model, **values):
     from nsfast.analysis.robustness import HEADLINE
 
     ends = ("", "_low", "_high", "_n", "_minus_control", "_minus_control_low", "_minus_control_high")
     empty = {f"{name}{end}": "" for name in HEADLINE for end in ends}
     about = {"natural_set": "hard", "corruption_set": "corrupted", "flip_set": "perturbed", "epsilon": 8.0}
-    about |= {"corruption_baseline": "control", "flip_baseline": "control"}
+    about |= {"corruption_baseline": "control", "flip_baseline": "control", "norm": "linf"}
+    about |= {"corruption_note": "mean of 13 of the 15 corruptions", "flip_note": ""}
     return {"model": model} | about | empty | values
 
 
@@ -151,7 +164,8 @@ def test_the_headline_has_values_and_differences_of_what_was_measured():
 def test_the_headline_escapes_names_and_sets_the_paper_apart():
     page = headline_html(ROWS)
     assert "<i>" not in page and "&lt;i&gt;student" in page
-    assert "[70.0%, 80.0%]<br>+25.0 [+20.0, +30.0]" in page and "n = 90" in page
+    assert "[70.0%, 80.0%]<br>+25.0 [+20.0, +30.0]" in page and "<small>n = 90</small>" in page
+    assert "mCE, control = 100<br><small>n = 90; mean of 13 of the 15 corruptions</small>" in page
     assert "[100, 100]" not in page  # a ratio to itself has no interval
     assert page.count("paper: ") == 2 and "88.4 (ImageNet; v2)" in page and "28.3 (ImageNet-C; v2)" in page
 

@@ -47,7 +47,7 @@ def severity_curves(rows: Rows, chance: float | None = None) -> Figure:
     figure = new_figure(
         0.75 + 1.5 * len(panels),
         "How do errors grow as pictures get worse?",
-        f"Mean C-style error over what is shown at severity {spell}: {listed(mean)}. Bands are 95 % intervals.",
+        f"Mean {error_of(rows)} over what is shown at severity {spell}: {listed(mean)}. Bands are 95 % intervals.",
     )
     width = max(map(len, panels))
     grid = figure.subplots(len(panels), width, sharex=True, sharey=True, squeeze=False)
@@ -88,9 +88,17 @@ def corruption_bars(rows: Rows) -> Figure:
         panels.append(("All but extra" if "Extra" in dict(panels) else "All", mean))
     height = dot_height(panels, "corruption", len(styles))
     figure = new_figure(height, "Which corruptions cost which model how much?", _answer(rows, mean))
-    dot_panels(figure, panels, ("corruption", "mean_error"), styles, "C-style error, mean over severities")
+    dot_panels(
+        figure, panels, ("corruption", "mean_error"), styles, f"{error_of(rows)}, mean over severities"
+    )
     model_legend(figure, styles, linestyle="")
     return figure
+
+
+def error_of(rows: Rows) -> str:
+    """Return what the errors of a set are called: pictures that were made here have a C-style error."""
+    name = rows[0].get("set", "corrupted")
+    return "C-style error" if name == "corrupted" else f"error on {name}"
 
 
 def by_family(names: list[str]) -> dict[str, list[str]]:

@@ -116,7 +116,9 @@ class _Scores:
             missed = int((self.table.wrong[:, at, corruption] > 0).sum())
             if missed < FEWEST:
                 few = f"{self.baseline} misses {missed} pictures of it, too few for a ratio"
-        if np.isnan(degradation[0]):
+        if self.table.clean is None:
+            lost = "the same pictures were not asked uncorrupted"
+        elif np.isnan(degradation[0]):
             lost = f"{self.baseline}'s error on the clean pictures is not known"
         elif degradation[0] <= 0 or ends_of(degradation)[0] < degradation[0] / 2:
             lost = f"what {self.baseline} loses on it is too little or too uncertain for a ratio"

@@ -12,6 +12,7 @@ HEADLINE = (
     "mfr",
     "fgsm_accuracy",
     "pgd_accuracy",
+    "autoattack_accuracy",
     "nll",
     "ece",
 )
@@ -29,12 +30,13 @@ def headline_rows(
     attacks: Rows = (),
     calibration: Rows = (),
     epsilon: float | None = None,
+    norm: str = "linf",
 ) -> list[dict]:
     """Return a row for each model with all it is judged by, each with interval, n and difference to the control.
 
     Args:
         natural, scores, flips, attacks, calibration: what the functions of those names return; what is missing is "".
-        epsilon: of FGSM and PGD (Linf), in 1/255.
+        epsilon, norm: of the attacks, in 1/255.
     """
     sets = dict.fromkeys(row["set"] for row in natural if row["set"] != "clean")
     released = [name for name in sets if name not in NATURAL]
@@ -54,14 +56,16 @@ def headline_rows(
             "nll": _column(own[4], "nll", "nll_", "n", set="clean"),
             "ece": _column(own[4], "ece", "ece_", "n", set="clean"),
         }
-        for attack in ("fgsm", "pgd"):
-            at = {"attack": attack, "norm": "linf", "epsilon": epsilon}
+        for attack in ("fgsm", "pgd", "autoattack"):
+            at = {"attack": attack, "norm": norm, "epsilon": epsilon}
             hit[f"{attack}_accuracy"] = _column(own[3], "accuracy", "", "n", **at)
         about = {"model": model, "natural_set": chosen}
         for name, table in (("corruption", own[1]), ("flip", own[2])):
             about[f"{name}_set"] = table[0]["set"] if table else ""
             about[f"{name}_baseline"] = table[0]["baseline"] if table else ""
-        about["epsilon"] = "" if epsilon is None else epsilon
+            mean = [row for row in table if "mean" in (row.get("corruption"), row.get("perturbation"))]
+            about[f"{name}_note"] = mean[0]["note"] if mean else ""
+        about |= {"epsilon": "" if epsilon is None else epsilon, "norm": norm}
         rows.append(about | {f"{name}{end}": v for name in HEADLINE for end, v in hit[name].items()})
     return rows
 

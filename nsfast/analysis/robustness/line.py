@@ -53,7 +53,7 @@ def line_rows(
             foretold, residual = 1 / (1 + np.exp(line)), odds[:, m, 1] - line
         clean, now = error[:, m, 0], error[:, m, 1]
         rows.append(
-            {"model": model, "n": n, "clean_error": float(clean[0])}
+            {"model": model, "set": set, "n": n, "clean_error": float(clean[0])}
             | {f"clean_{end}": value for end, value in ends_only(ends_of(clean)).items()}
             | {"corruption_error": float(now[0]), **ends_only(ends_of(now))}
             | {"expected_error": "" if at is None else float(foretold[0])}

@@ -95,7 +95,8 @@ def sanity(
         raise NsfastError(
             "attacks are checked on pictures with labels, and there are none; give the test split"
         )
-    within("epsilon (in steps of 1/255)", epsilon, 1e-6, LARGE)
+    most = LARGE if norm == "linf" else LARGE * np.prod(split.pixels.shape[1:]) ** 0.5
+    within("epsilon (in steps of 1/255)", epsilon, 1e-6, most)
     within("pictures", pictures, 1)
     source = source or ("teacher" if "teacher" in models else next(iter(models)))
     choice("model", source, models)

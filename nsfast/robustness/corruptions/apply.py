@@ -23,6 +23,9 @@ SMALLEST = 8
 VALUES_AT_ONCE = 1 << 20
 """Pictures are corrupted in blocks of about so many values: 8 MiB a copy, and the result does not depend on it."""
 
+AT_ONCE_ELSEWHERE = 16
+"""How many times as many are in a block on another device than the processor."""
+
 CUT_OFF = 1e-6
 """In grey levels: what floating point loses must not decide where a value is cut off."""
 
@@ -49,6 +52,7 @@ def corrupt(
     seed: int = 0,
     ids: Sequence | None = None,
     table: str = "auto",
+    device: torch.device | None = None,
 ) -> np.ndarray:
     """Return every picture corrupted by `name` at `severity`, the same whatever pictures stand beside it.
 
@@ -59,6 +63,7 @@ def corrupt(
         seed: the run's seed; what is drawn depends on it, the name, the severity and the picture's id alone.
         ids: (n,) the stable id of each picture, strings or integers; its position when left out.
         table: "small" (CIFAR-C), "imagenet", or "auto": small when the shorter side is below 64 pixels.
+        device: where those that draw nothing (`BATCHED`) are computed, batched; the processor by default.
 
     Returns:
         A new uint8 array of the same shape, cut off (not rounded) to whole grey levels as the reference does.
@@ -74,10 +79,13 @@ def corrupt(
     if len(ids) != len(pixels):
         raise NsfastError(f"{len(ids)} ids for {len(pixels)} pictures; give one id for each picture")
     corrupted = np.empty_like(pixels)
+    if name in BATCHED:
+        elsewhere = device is not None and device.type != "cpu"
+        for block in blocks(pixels.shape, AT_ONCE_ELSEWHERE if elsewhere else 1):
+            images = torch.from_numpy(np.array(pixels[block])).to(device)
+            corrupted[block] = _corrupted(images, name, constants).cpu().numpy()
+        return corrupted
     for block in blocks(pixels.shape):
-        if name in BATCHED:
-            corrupted[block] = _corrupted(torch.from_numpy(np.array(pixels[block])), name, constants).numpy()
-            continue
         generators = [numpy_stream(seed, name, severity, identity) for identity in ids[block]]
         images = DRAWN[name](pixels[block] / 255.0, constants, generators)
         corrupted[block] = np.clip(images, 0, 1) * 255 + CUT_OFF
@@ -100,7 +108,7 @@ def corrupt_tensor(pixels: torch.Tensor, name: str, severity: int, table: str = 
             f"{name} draws for each picture, on the processor; use corrupt, or one of {', '.join(BATCHED)}"
         )
     constants = constants_of(name, severity, table, pixels.dtype == torch.uint8, pixels.dtype, pixels.shape)
-    parts = [_corrupted(pixels[block], name, constants) for block in blocks(pixels.shape, factor=16)]
+    parts = [_corrupted(pixels[block], name, constants) for block in blocks(pixels.shape, AT_ONCE_ELSEWHERE)]
     return torch.cat(parts) if parts else pixels.clone()
 
 

@@ -165,17 +165,26 @@ def not_unpacked(name: str, root: str | Path, problem: str) -> NsfastError:
     )
 
 
+def require_folder(name: str, path: str | Path) -> Path:
+    """Return the folder that a set is said to lie in, resolved.
+
+    Raises:
+        NsfastError: an unknown set; there is no such folder (it names the layout and where to get the set).
+    """
+    choice("set", name, SETS)
+    root = Path(path).expanduser()
+    if not str(path) or not root.is_dir():
+        raise not_unpacked(name, path, f"no folder {str(path)!r}")
+    return root.resolve()
+
+
 def find_root(name: str, path: str | Path, fits: Callable[[Path], bool]) -> Path:
     """Return the folder that has the layout of a set: `path`, or the one folder in it that does or bears its name.
 
     Raises:
         NsfastError: there is no such folder.
     """
-    choice("set", name, SETS)
-    root = Path(path).expanduser()
-    if not str(path) or not root.is_dir():
-        raise not_unpacked(name, path, f"no folder {str(path)!r}")
-    root = root.resolve()
+    root = require_folder(name, path)
     below = [root, *(p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith("."))]
     fitting = [folder for folder in below if fits(folder)]
     named = [folder for folder in fitting if folder.name == name]

@@ -198,6 +198,6 @@ def test_other_clean_pictures_are_not_taken_for_the_same(say, asked):
     row = only(corruption_score_rows(turned, draws=20), model="student 1", corruption="fog")
     assert (
         row["relative_ce"] == ""
-        and row["note"] == "relative_ce: control's error on the clean pictures is not known"
+        and row["note"] == "relative_ce: the same pictures were not asked uncorrupted"
     )
     assert row["ce"] != ""

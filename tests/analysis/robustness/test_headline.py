@@ -46,7 +46,7 @@ def test_the_headline_is_a_row_a_model_with_seven_columns_a_measure(tables):
     rows = headline(tables)
     assert [row["model"] for row in rows] == ["control", "teacher", "student 1"]
     student = rows[-1]
-    assert len(student) == 7 + 7 * len(HEADLINE)
+    assert len(student) == 10 + 7 * len(HEADLINE)
     score = next(r for r in tables["scores"] if r["model"] == "student 1" and r["corruption"] == "mean")
     assert student["corruption_error"] == score["mean_error"]
     assert (student["mce"], student["mce_low"], student["mce_n"]) == (score["ce"], score["ce_low"], 120)

@@ -5,7 +5,9 @@ import pytest
 
 from nsfast.errors import NsfastError
 from nsfast.images import Split
-from nsfast.robustness.answers import Version
+from nsfast.models import build_model
+from nsfast.robustness import changed
+from nsfast.robustness.answers import Version, ask
 from nsfast.robustness.corruptions import cache as module
 from nsfast.robustness.corruptions import corrupt, corruption_questions
 
@@ -68,7 +70,7 @@ def test_pictures_are_made_once_and_read_afterwards(tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["cut", "a bit", "empty", "text", "other shape"])
 def test_a_damaged_file_is_made_again(tmp_path, damage):
     question = corruption_questions(split(), ["contrast"], [1], cache=tmp_path)[0]
-    pixels, path = question.pictures(), tmp_path / f"{question.key}.npy"
+    pixels, path = np.array(question.pictures()), tmp_path / f"{question.key}.npy"
     whole = path.read_bytes()
     if damage == "other shape":
         module._kept(path.with_name("other.npy"), lambda: pixels[:2], pixels[:2].shape)
@@ -90,3 +92,28 @@ def test_what_is_wrong_is_said_before_anything_is_made():
 
 def test_no_corruptions_are_no_questions():
     assert corruption_questions(split(), []) == []
+
+
+@pytest.mark.parametrize("name", ["contrast", "shot_noise"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_more_than_a_block_is_made_block_by_block_once_for_all_models(tmp_path, monkeypatch, name, kept):
+    pictures, models = split(7), {name: build_model("small", 3, 1, 1) for name in "ab"}
+    (whole,) = corruption_questions(pictures, [name], [3])
+    wanted, pixels = ask(models, [whole]), whole.pictures()
+    made = []
+
+    def counting(pixels, *arguments):
+        made.append(len(pixels))
+        return corrupt(pixels, *arguments)
+
+    monkeypatch.setattr(module, "corrupt", counting)
+    monkeypatch.setattr(changed, "BLOCK", 3 * pixels[0].size)
+    (question,) = corruption_questions(pictures, [name], [3], cache=tmp_path if kept else None)
+    found = ask(models, [question])
+    assert made == [3, 3, 1]
+    assert question.key == whole.key and (np.array(question.pictures()[:]) == pixels).all()
+    for model in models:
+        assert (found[question.version][model].predicted == wanted[whole.version][model].predicted).all()
+        np.testing.assert_allclose(
+            found[question.version][model].true, wanted[whole.version][model].true, rtol=1e-5
+        )
