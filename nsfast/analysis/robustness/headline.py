@@ -64,10 +64,23 @@ def headline_rows(
             about[f"{name}_set"] = table[0]["set"] if table else ""
             about[f"{name}_baseline"] = table[0]["baseline"] if table else ""
             mean = [row for row in table if "mean" in (row.get("corruption"), row.get("perturbation"))]
-            about[f"{name}_note"] = mean[0]["note"] if mean else ""
+            about[f"{name}_note"] = _short(mean[0]["note"]) if mean else ""
         about |= {"epsilon": "" if epsilon is None else epsilon, "norm": norm}
         rows.append(about | {f"{name}{end}": v for name in HEADLINE for end, v in hit[name].items()})
     return rows
+
+
+def _short(note: str) -> str:
+    """Return what the note of a mean says of the headline's measures; of more than three names how many they are."""
+    said = []
+    for part in filter(None, note.split("; ")):
+        measure, without, names = part.partition(" without ")
+        count = names.count(",") + 1
+        if measure != "relative_ce":
+            said.append(
+                f"{measure}{without}{count} of them, see the table" if without and count > 3 else part
+            )
+    return "; ".join(said)
 
 
 def _of_one_set(rows: Rows, released: str) -> Rows:

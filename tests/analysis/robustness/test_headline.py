@@ -107,3 +107,16 @@ def test_released_sets_go_before_what_was_made_here(tables):
     other = [{**row, "set": "cifar10-c", "ce": 0.25} for row in tables["scores"]]
     rows = headline({**tables, "scores": [*tables["scores"], *other]})
     assert {r["corruption_set"] for r in rows} == {"corrupted"} and rows[-1]["mce"] != 0.25
+
+
+def test_the_note_of_a_mean_is_short_and_of_what_the_headline_shows():
+    (row,) = headline_rows(
+        [],
+        scores=[
+            {"model": "a", "set": "corrupted", "corruption": "mean", "baseline": "control", "n": 9}
+            | {key: 0.5 for key in ("mean_error", "low", "high", "ce", "ce_low", "ce_high")}
+            | {f"{one}minus_control{end}": "" for one in ("", "ce_") for end in ("", "_low", "_high")}
+            | {"note": "mean of 13 of the 15 corruptions; ce without a, b, c, d; relative_ce without fog"}
+        ],
+    )
+    assert row["corruption_note"] == "mean of 13 of the 15 corruptions; ce without 4 of them, see the table"
