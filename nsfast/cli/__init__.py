@@ -61,4 +61,4 @@ def main() -> None:
         raise
 
 
-from nsfast.cli import runs, labels, explore, robustness, known  # noqa: E402, F401, I001 (they add their commands to `app`, in this order)
+from nsfast.cli import runs, labels, explore, robustness, study, known  # noqa: E402, F401, I001 (they add their commands to `app`, in this order)

@@ -29,6 +29,7 @@ def digits(
     no_class: float = 0.2,
     rarest: float = 0.3,
     size: int = 16,
+    share: float = 1.0,
     seed: int = 0,
 ) -> ImageSet:
     """Return the digits as an image set of grey pictures, split by `seed`.
@@ -40,6 +41,7 @@ def digits(
         rarest: share of its unlabeled pictures that the rarest digit keeps, 0..1; the others lie evenly between it
             and 1, in an order drawn by `seed`. 1 leaves the pool even.
         size: height and width in pixels after bicubic enlargement, 8 or more.
+        share: of that pool, how much there is, above 0 to 1; less is a part of more.
         seed: seed of the splits, of the uneven classes and of the letters.
 
     Raises:
@@ -50,6 +52,7 @@ def digits(
     within("data.no_class", no_class, 0, 0.9)
     within("data.rarest", rarest, 0, 1)
     within("data.size", size, 8)
+    within("data.share", share, 0.001, 1)
     within("data.validation", validation, 1)
     within("data.test", test, 1)
     from sklearn.datasets import load_digits
@@ -71,7 +74,7 @@ def digits(
             f"labeled_per_class={labeled_per_class}, validation={validation} and test={test} ask for "
             f"{asked[short[0]]} pictures of digit {short[0]}, which has {(labels == short[0]).sum()}; ask for fewer"
         )
-    share = numpy_stream(seed, "uneven classes").permutation(np.linspace(rarest, 1.0, 10))
+    parts = numpy_stream(seed, "uneven classes").permutation(np.linspace(rarest, 1.0, 10))
     rows: dict[str, list[int]] = {"labeled": [], "validation": [], "test": [], "unlabeled": []}
     for digit in range(10):
         mine, start = order[labels[order] == digit], 0
@@ -79,7 +82,7 @@ def digits(
             rows[split].extend(mine[start : start + quota[split][digit]])
             start += quota[split][digit]
         rest = mine[start:]
-        rows["unlabeled"].extend(rest[: max(1, round(share[digit] * len(rest)))])
+        rows["unlabeled"].extend(rest[: max(1, round(parts[digit] * len(rest)))])
     splits = {}
     for name, index in rows.items():
         index = np.sort(np.array(index))
@@ -89,10 +92,14 @@ def digits(
     letter_ids, letters = _letters(round(len(pool) * no_class / (1 - no_class)), size, seed)
     unlabeled = Split(np.concatenate([pool.ids, letter_ids]), np.concatenate([pool.pixels, letters]))
     truth = np.concatenate([pool.labels, np.full(len(letter_ids), -1)])
-    counts = np.bincount(pool.labels, minlength=10)
+    if share < 1:
+        order = np.argsort(hash_order(unlabeled.ids, seed, "share"))
+        rows = np.sort(order[: max(1, round(share * len(unlabeled)))])
+        unlabeled, truth = unlabeled.take(rows), truth[rows]
+    counts = np.bincount(truth[truth >= 0], minlength=10)
     note = (
-        f"The unlabeled pool is hard on purpose: {len(letter_ids)} of its {len(unlabeled)} pictures are letters, of no "
-        f"class, and its classes are uneven ({counts.max()} pictures of digit {counts.argmax()}, "
+        f"The unlabeled pool is hard on purpose: {(truth < 0).sum()} of its {len(unlabeled)} pictures are letters, of "
+        f"no class, and its classes are uneven ({counts.max()} pictures of digit {counts.argmax()}, "
         f"{counts.min()} of digit {counts.argmin()})."
     )
     classes = tuple(str(d) for d in range(10))

@@ -13,11 +13,13 @@ from nsfast.images.digits import digits
 from nsfast.images.folder import list_folder, read_folder
 from nsfast.images.image_set import ImageSet
 from nsfast.images.imagenet import imagenet, imagenette, imagenette_folder
+from nsfast.images.letters import letters
 from nsfast.images.listing import describe_files, walk_files
 from nsfast.images.official import FILES, cifar10, cifar100, stl10, svhn
 
 READERS: dict[str, Callable[..., ImageSet]] = {
     "digits": digits,
+    "letters": letters,
     "folder": read_folder,
     "cifar10": cifar10,
     "cifar100": cifar100,
@@ -37,13 +39,13 @@ def listing(name: str, parameters: Mapping[str, Any]) -> list[tuple[str, int, in
 
     Returns:
         (path, size in bytes, time of the last change in nanoseconds), sorted; files that are not there are left
-        out, and the digits, which come with scikit-learn, have none.
+        out, and digits and letters, which come with libraries, have none.
 
     Raises:
         ImageProblem: the folder of a "folder" is missing.
     """
     choice("data.name", name, READERS)
-    if name == "digits":
+    if name in ("digits", "letters"):
         return []
     if name == "folder":
         return list_folder(parameters["path"])

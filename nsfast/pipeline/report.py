@@ -11,6 +11,7 @@ from nsfast.images import load_images
 from nsfast.pipeline.report_decisions import decisions_of_rounds
 from nsfast.pipeline.report_html import document, section_html, table_html
 from nsfast.pipeline.report_robustness import robustness_sections
+from nsfast.pipeline.report_studies import found_studies, studies_html
 from nsfast.pipeline.run_folder import read_run
 
 
@@ -123,6 +124,7 @@ def write_report(run: str | Path) -> Path:
         decisions_html(run, profile.rounds),
         section("Can the confidence be believed?", "reliability"),
         *robustness_sections(folder),
+        studies_html(found_studies(run)),
         f"<h2>About the pictures</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
         if notes
         else "",

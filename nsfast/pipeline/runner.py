@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from nsfast.errors import NsfastError
@@ -68,7 +69,12 @@ def plan(
 
 
 def run_profile(
-    run: Path, profile: Profile, until: str | None = None, force: tuple[str, ...] = (), jobs: int = 1
+    run: Path,
+    profile: Profile,
+    until: str | None = None,
+    force: tuple[str, ...] = (),
+    jobs: int = 1,
+    executor: Callable[[Path, Stage, Display], None] | None = None,
 ) -> list[str]:
     """Run a profile in a run folder: check everything, prepare the pictures, run the stages that do not stand.
 
@@ -77,6 +83,7 @@ def run_profile(
         until: the last stage to run; all by default. "images" prepares the pictures alone.
         force: stages to run even if they stand.
         jobs: stages that may run at once.
+        executor: runs a stage's notebook; `execute`, in a process of its own, by default.
 
     Returns:
         The names of the stages that ran.
@@ -99,7 +106,7 @@ def run_profile(
         write_profile(run, profile)
         images = prepare_images(run, profile)
         check_sizes(profile, stages, records, images)
-        return run_stages(run, profile, stages, force=forced, jobs=jobs) if stages else []
+        return run_stages(run, profile, stages, force=forced, jobs=jobs, executor=executor) if stages else []
     finally:
         held.release(force=True)
 
@@ -111,6 +118,7 @@ def run_stages(
     force: set[str] = frozenset(),
     only: set[str] | None = None,
     jobs: int = 1,
+    executor: Callable[[Path, Stage, Display], None] | None = None,
 ) -> list[str]:
     """Run the stages that do not stand, in the order of their needs, and return the names of those that ran.
 
@@ -118,6 +126,7 @@ def run_stages(
         force: names of stages to run even if they stand.
         only: names of the stages that may run at all; all by default.
         jobs: stages that may run at once.
+        executor: as of `run_profile`.
     """
     from doit.cmd_base import ModuleTaskLoader
     from doit.doit_cmd import DoitMain
@@ -143,7 +152,7 @@ def run_stages(
         if stage.kind == "labeling" and stage.name in force:
             shutil.rmtree(run / stage.folder / "labels", ignore_errors=True)
         try:
-            execute(run, stage, display)
+            (executor or execute)(run, stage, display)
         except BaseException as error:
             errors.append(error)
             return False

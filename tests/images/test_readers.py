@@ -25,12 +25,12 @@ def test_every_argument_has_a_plain_type_a_default_and_a_sentence(name):
         assert len(argument_help(READERS[name], argument.name)) > 10
 
 
-def test_each_has_a_tiny_set_but_the_digits():
-    assert set(WRITERS) == set(READERS) - {"digits"}
+def test_each_has_a_tiny_set_but_those_that_are_made():
+    assert set(WRITERS) == set(READERS) - {"digits", "letters"}
 
 
-def test_the_digits_depend_on_no_file():
-    assert listing("digits", {}) == []
+def test_what_is_made_depends_on_no_file():
+    assert listing("digits", {}) == listing("letters", {}) == []
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -6,9 +6,8 @@ import pytest
 
 
 @pytest.mark.slow
-def test_the_profile_of_imagenet_runs_through(tmp_path, command):
-    """Stage by stage in processes of their own, as it does for people."""
-    run, about = run_through("imagenet", command, tmp_path)
+def test_the_profile_of_imagenet_runs_through(tmp_path, command_here):
+    run, about = run_through("imagenet", command_here, tmp_path)
     assert about["recipe"]["accumulate"] == 2 and about["pixels"] == 40
     assert len((run / "round-1/history.csv").read_text().splitlines()) == 3  # joint batches, then fine-tuning
 

@@ -61,9 +61,9 @@ class PictureCounts:
 def picture_counts(profile: Profile, run: str | Path | None = None) -> PictureCounts:
     """Return how many pictures a run of the profile has.
 
-    The pictures that were prepared in `run` for these very parameters are counted if there are any. Otherwise the
-    digits are made, a folder is listed (no picture is opened, so one that cannot be read counts too), and of the
-    official sets the published sizes are taken; of imagenet without a pool of unlabeled pictures, the paper's pool.
+    The pictures that were prepared in `run` for these very parameters are counted if there are any. Otherwise
+    digits and letters are made, a folder is listed (no picture is opened, so one that cannot be read counts too), and
+    of the official sets the published sizes are taken; of imagenet without a pool of unlabeled pictures, the paper's.
 
     Raises:
         NsfastError: a folder that lacks a part of its layout, or more pictures asked for than there are.
@@ -71,11 +71,12 @@ def picture_counts(profile: Profile, run: str | Path | None = None) -> PictureCo
     data = profile.groups["data"]
     if run is not None and (found := _prepared(Path(run), profile)):
         return found
-    if data["name"] == "digits":
-        from nsfast.images.digits import digits
+    if data["name"] in ("digits", "letters"):
+        from nsfast.images.readers import READERS
 
         made = {name: value for name, value in data.items() if name != "name"}
-        return _of_images(digits(**made, seed=profile.seed), "the digits, made with these parameters")
+        images = READERS[data["name"]](**made, seed=profile.seed)
+        return _of_images(images, f"the {data['name']}, made with these parameters")
     if data["name"] == "folder":
         return _of_folder(data)
     return _of_published(data)

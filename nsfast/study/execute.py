@@ -1,0 +1,152 @@
+"""Runs a study: every arm for every seed, several at once; killed at any moment and continued."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nsfast.files import read_json, write_json
+from nsfast.pipeline.profile import Profile, resolve
+from nsfast.study.design import Arm, Study
+from nsfast.study.job import standing_scores
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """An arm of a seed.
+
+    Args:
+        arm, seed: which.
+        run: its run folder.
+        profile: its parameters.
+    """
+
+    arm: Arm
+    seed: int
+    run: Path
+    profile: Profile
+
+    @property
+    def name(self) -> str:
+        """As it is called in messages and in its log."""
+        return f"seed-{self.seed}/{self.arm.name}"
+
+
+def units_of(study: Study, folder: Path, seeds: Sequence[int]) -> list[Unit]:
+    """Return every arm of every seed, the first arms before the others; what is wrong with one is said now.
+
+    Raises:
+        NsfastError: settings that do not fit the profile.
+    """
+    return [
+        Unit(
+            arm,
+            seed,
+            folder / f"seed-{seed}" / arm.name,
+            resolve(study.profile, study.settings_of(arm), seed),
+        )
+        for arms in (study.arms[:1], study.arms[1:])
+        for seed in seeds
+        for arm in arms
+    ]
+
+
+def run_units(
+    study: Study, units: Sequence[Unit], folder: Path, jobs: int, say: Callable[[str], None] = print
+) -> tuple[dict[tuple[int, str], list[dict]], dict[tuple[int, str], str]]:
+    """Run what is not finished and return the scores and what went wrong, by seed and arm.
+
+    An arm waits for the first arm of its seed, which has in common with it what need not be done twice. One that fails
+    does not stop the others.
+
+    Args:
+        jobs: arms at once, each in processes of its own.
+        say: is given a line whenever an arm is finished.
+    """
+    scores, errors, waiting = {}, {}, []
+    for unit in units:
+        points, last = list(study.points(unit.arm.name)), study.stages_of(unit.arm.name)
+        found = standing_scores(unit.run, unit.profile, last, points)
+        if found is None:
+            waiting.append(unit)
+        else:
+            scores[unit.seed, unit.arm.name] = found
+    if scores:
+        say(f"{len(scores)} of {len(units)} arms stand")
+    first, total, begun = study.arms[0].name, len(waiting), time.monotonic()
+    running: dict[Unit, tuple[subprocess.Popen, Path]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            while waiting or running:
+                open_ = {unit.seed for unit in (*waiting, *running) if unit.arm.name == first}
+                ready = [unit for unit in waiting if unit.arm.name == first or unit.seed not in open_]
+                for unit in ready[: jobs - len(running)]:
+                    waiting.remove(unit)
+                    running[unit] = _start(study, unit, folder, Path(temporary))
+                time.sleep(0.1)
+                for unit, (process, job) in list(running.items()):
+                    if process.poll() is None:
+                        continue
+                    del running[unit]
+                    key, done = (unit.seed, unit.arm.name), total - len(waiting) - len(running)
+                    if process.returncode == 0:
+                        scores[key] = read_json(unit.run / "scores.json")["rows"]
+                        outcome = "finished"
+                    else:
+                        errors[key] = _error(job, folder, unit, process.returncode)
+                        outcome = f"FAILED ({errors[key]}); the others go on"
+                    left = (time.monotonic() - begun) / done * (total - done)
+                    time_left = f"; about {left / 60:.0f} min left" if done < total else ""
+                    say(f"{done}/{total}  {unit.name} {outcome}{time_left}")
+        finally:
+            for process, _ in running.values():
+                process.kill()
+    return scores, errors
+
+
+def _start(study: Study, unit: Unit, folder: Path, temporary: Path) -> tuple[subprocess.Popen, Path]:
+    job, log = temporary / f"{unit.seed}-{unit.arm.name}.json", _log(folder, unit)
+    write_json(
+        job,
+        {
+            "run": str(unit.run),
+            "profile": study.profile,
+            "settings": study.settings_of(unit.arm),
+            "seed": unit.seed,
+            "last": study.stages_of(unit.arm.name),
+            "points": list(study.points(unit.arm.name)),
+            "threads": unit.profile.threads,
+            "parent": os.getpid(),
+        },
+    )
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(unit.profile.threads)}
+    with open(log, "ab") as out:
+        command = [sys.executable, "-m", "nsfast.study.job", str(job)]
+        return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT), job
+
+
+def _log(folder: Path, unit: Unit) -> Path:
+    return folder / "logs" / f"seed-{unit.seed}-{unit.arm.name}.log"
+
+
+def _error(job: Path, folder: Path, unit: Unit, code: int) -> str:
+    written = job.with_suffix(".error.json")
+    said = read_json(written)["message"] if written.is_file() else f"it ended with {code}"
+    return f"{said}; see {_log(folder, unit)}"
+
+
+def seconds_of(units: Sequence[Unit]) -> float:
+    """Return the seconds that the stages of all arms took, each counted once however many arms share it."""
+    seen: dict[str, float] = {}
+    for unit in units:
+        for path in unit.run.glob("*/stage.json"):
+            for kind, entry in read_json(path).items():
+                seen[f"{unit.seed} {kind} {entry['fingerprint']}"] = entry["seconds"]
+    return sum(seen.values())

@@ -1,0 +1,78 @@
+"""One arm of one seed, in a process of its own: python -m nsfast.study.job JOB.json."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nsfast.errors import NsfastError
+from nsfast.files import read_json, write_json
+from nsfast.pipeline.execute_here import execute_here
+from nsfast.pipeline.profile import Profile, resolve
+from nsfast.pipeline.runner import chosen_stages, run_profile
+from nsfast.pipeline.stages import Records
+from nsfast.study.score import score, score_key, scores_file
+from nsfast.study.share import share_stages
+
+
+def run_arm(
+    run: Path, profile: Profile, last: Sequence[str], points: Sequence[tuple[str, str]]
+) -> list[dict]:
+    """Run an arm up to the stages that are needed, share what another arm has finished, and return the scores.
+
+    Args:
+        run: its folder, STUDIES/STUDY/SEED/ARM; arms of the same seed of this and of other studies are looked through.
+        profile: its parameters.
+        last: the stages up to which it runs.
+        points: models and measures.
+    """
+    run_profile(run, profile, until="images")
+    others = sorted(path.parent for path in run.parents[2].glob(f"*/{run.parent.name}/*/profile.yaml"))
+    for name in last:
+        share_stages(run, chosen_stages(profile, name), others)
+        run_profile(run, profile, until=name, executor=execute_here)
+    return score(run, profile, points)
+
+
+def standing_scores(
+    run: Path, profile: Profile, last: Sequence[str], points: Sequence[tuple[str, str]]
+) -> list[dict] | None:
+    """Return the scores of an arm that is finished and whose stages stand, else None."""
+    path = scores_file(run)
+    if not path.is_file():
+        return None
+    try:
+        records, kept = Records(run), read_json(path)
+        stages = [stage for name in last for stage in chosen_stages(profile, name)]
+        if all(records.stands(stage, stages) for stage in stages) and kept["key"] == score_key(run, points):
+            return kept["rows"]
+    except (NsfastError, OSError, KeyError, TypeError):
+        return None
+    return None
+
+
+def main() -> int:
+    """Run the job that a file names; what stopped it is written beside it."""
+    path = Path(sys.argv[1])
+    job = read_json(path)
+    from nsfast.pipeline.execute import follow_parent
+
+    follow_parent(job["parent"])
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    try:
+        profile = resolve(job["profile"], tuple(job["settings"]), job["seed"])
+        run_arm(Path(job["run"]), profile, job["last"], [tuple(point) for point in job["points"]])
+    except NsfastError as error:
+        write_json(path.with_suffix(".error.json"), {"message": str(error)})
+        return 1
+    except Exception as error:
+        write_json(path.with_suffix(".error.json"), {"message": f"{type(error).__name__}: {error}"})
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

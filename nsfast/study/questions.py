@@ -1,0 +1,336 @@
+"""The studies: the paper's five research questions and its findings, as grids of profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nsfast.errors import choice
+from nsfast.study.design import Arm, Comparison, Point, Study
+
+TABLE_NOISE = "noise ablation, EfficientNet-B5, 130 million unlabeled pictures (version 2)"
+TABLE_SIZES = "B0 to B7 with a teacher of their own size and with L2 as teacher (version 2)"
+TABLE_RATIO = "batch size ratio, L2 of 87.4 as teacher, 6:1 against 3:1 (version 2)"
+TABLE_SOFT = "soft and hard labels by confidence, B0, read off the plot to 0.03 (version 2)"
+FINDING = "a finding in words; its figures are not confirmed"
+OWN = "no claim of the paper: the default against the alternative"
+
+NO_AUGMENTATION = ("student.randaugment_n=0",)
+NO_DEPTH, NO_DROPOUT = ("student.stochastic_depth=0",), ("student.dropout=0",)
+NO_NOISE = (*NO_AUGMENTATION, *NO_DEPTH, *NO_DROPOUT)
+ONE_ROUND = ("iterate.rounds=1",)
+UNLABELED_ONLY = "The paper takes the noise off the pseudo-labeled pictures alone; here both streams lose it."
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a study needs to know of an image set.
+
+    Args:
+        profile: whose parameters runs begin with.
+        equal: settings with which the control sees as many labeled pictures as a student.
+        counts: other numbers of labels per class than the profile's, fewest first.
+    """
+
+    profile: str
+    equal: tuple[str, ...]
+    counts: tuple[int, ...]
+
+
+DATA = {"digits": Data("digits", ("control.epochs=10",), (2, 10))}
+
+
+def research_question_1(data: str, full: bool) -> Study:
+    """Is a noisy student better than supervised training?"""
+    known = DATA[data]
+    arms = [
+        Arm("base", (), "three rounds; the control sees as many labeled pictures as a student"),
+        Arm("longer-control", ("control.epochs=20", *ONE_ROUND), "the control trains twice as long"),
+        Arm(
+            "without-noise",
+            (*NO_NOISE, "student.targets=hard", *ONE_ROUND),
+            "plain pseudo-labels: hard, no noise",
+        ),
+    ]
+    third, first = Point("base", "round-3"), Point("base", "round-1")
+    source, differs = (
+        "EfficientNet-L2, 88.4 against 85.5 (version 2)",
+        "The paper's student saw 300 million pictures.",
+    )
+    comparisons = [
+        Comparison(
+            "student 3 > control", third, Point("base", "control"), paper=2.9, source=source, differs=differs
+        ),
+        Comparison("student 3 > control trained twice as long", third, Point("longer-control", "control")),
+        Comparison(
+            *("student 1 > control", first, Point("base", "control")),
+            paper=0.8,
+            source="one iteration at equal size, mean of B0 to B7 (version 2)",
+        ),
+        Comparison(
+            *("student 1 > plain pseudo-labels", first, Point("without-noise", "round-1")),
+            paper=0.6,
+            source=TABLE_NOISE,
+            differs=f"{UNLABELED_ONLY} Its labels stay soft.",
+        ),
+        Comparison(
+            *("plain pseudo-labels > control", Point("without-noise", "round-1"), Point("base", "control")),
+            paper=0.3,
+            source=TABLE_NOISE,
+            differs=f"{UNLABELED_ONLY} Its labels stay soft.",
+        ),
+    ]
+    for count in known.counts:
+        name, rounds = f"labels-{count}", () if full else ONE_ROUND
+        arms.append(Arm(name, (f"data.labeled_per_class={count}", *rounds), f"{count} labels per class"))
+        student = f"student {3 if full else 1}"
+        comparisons.append(
+            Comparison(
+                f"{student} > control, {count} labels per class",
+                *(Point(name, "round-3" if full else "round-1"), Point(name, "control")),
+            )
+        )
+    return _study("rq1", "Is a noisy student better than supervised training?", data, arms, comparisons)
+
+
+def research_question_2(data: str, full: bool) -> Study:
+    """What do noise and the sizes of student and teacher do?"""
+    base = Point("base", "round-1")
+
+    def one(name: str, arm: str, **about) -> Comparison:
+        return Comparison(name, base, Point(arm, "round-1"), **about)
+
+    noise = {"source": TABLE_NOISE, "differs": UNLABELED_ONLY}
+    arms = [
+        Arm("base", ONE_ROUND, "all noise"),
+        Arm("no-augmentation", (*NO_AUGMENTATION, *ONE_ROUND), "stochastic depth and dropout"),
+        Arm("no-noise", (*NO_NOISE, *ONE_ROUND), "no noise at all"),
+        Arm("only-augmentation", (*NO_DEPTH, *NO_DROPOUT, *ONE_ROUND), "RandAugment alone"),
+        Arm("only-depth", (*NO_AUGMENTATION, *NO_DROPOUT, *ONE_ROUND), "stochastic depth alone"),
+        Arm("only-dropout", (*NO_AUGMENTATION, *NO_DEPTH, *ONE_ROUND), "dropout alone"),
+        Arm(
+            "smaller", ("student.size=1", "student.allow_smaller=true", *ONE_ROUND), "as small as the teacher"
+        ),
+        Arm("larger", ("student.size=3", *ONE_ROUND), "a larger student"),
+        Arm("larger-teacher", ("teacher.size=2", *ONE_ROUND), "a teacher as large as the student"),
+    ]
+    comparisons = [
+        one("all noise > without augmentation", "no-augmentation", paper=0.3, **noise),
+        one("all noise > no noise", "no-noise", paper=0.6, **noise),
+        Comparison(
+            "augmentation alone > no noise",
+            Point("only-augmentation", "round-1"),
+            Point("no-noise", "round-1"),
+        ),
+        Comparison(
+            *(
+                "stochastic depth alone > no noise",
+                Point("only-depth", "round-1"),
+                Point("no-noise", "round-1"),
+            )
+        ),
+        Comparison(
+            *("dropout alone > no noise", Point("only-dropout", "round-1"), Point("no-noise", "round-1")),
+        ),
+        one(
+            "student larger than its teacher > as large",
+            "smaller",
+            paper=1.6,
+            source="student size, B0 teaches B1 against B0 (version 2)",
+            differs="The larger network is better by itself, too.",
+        ),
+        Comparison("still larger student > larger", Point("larger", "round-1"), base),
+        Comparison(
+            *("larger teacher > smaller", Point("larger-teacher", "round-1"), base),
+            paper=1.1,
+            source=TABLE_SIZES,
+        ),
+    ]
+    return _study("rq2", "What do noise and the sizes of student and teacher do?", data, arms, comparisons)
+
+
+def research_question_3(data: str, full: bool) -> Study:
+    """Is the student more robust, and more than its accuracy explains?"""
+    student, control = Point("base", "round-3"), Point("base", "control")
+
+    def one(name: str, measure: str, **about) -> Comparison:
+        return Comparison(f"student 3 > control: {name}", student, control, measure, **about)
+
+    made = "Corrupted here, not the released set."
+    comparisons = [
+        one(
+            "corrupted pictures",
+            "corruption_accuracy",
+            paper=11.2,
+            source="ImageNet-C at 299 pixels, 77.8 against 66.6 (version 2)",
+            differs=made,
+        ),
+        one("steadiness of sequences", "steadiness", source="ImageNet-P, mFR 12.2 against 23.7 (version 2)"),
+        one(
+            "hard pictures",
+            "hard_accuracy",
+            paper=34.1,
+            source="ImageNet-A, 83.7 against 49.6 (version 2)",
+            differs="Hard pictures are the teacher's errors.",
+        ),
+        one(
+            *("FGSM", "fgsm_accuracy"),
+            paper=14.1,
+            source="epsilon 8, read off the curve to 0.3 (version 2)",
+            differs="The paper attacks pictures of 800 pixels.",
+        ),
+        one("PGD", "pgd_accuracy", source="rises from 1.1 to 4.4 at epsilon 16, as reviews print it"),
+        one(
+            *("more than clean accuracy explains", "residual"),
+            source="far more robust than accuracy alone explains, in words",
+            differs="Line of slope 1 in log-odds through the control.",
+        ),
+    ]
+    if data == "letters":
+        comparisons.append(one("fonts never seen", "shifted_accuracy"))
+    question = "Is the student more robust, and more than its accuracy explains?"
+    return _study("rq3", question, data, [Arm("base", (), "three rounds")], comparisons)
+
+
+def research_question_4(data: str, full: bool) -> Study:
+    """Does it help to go on for several rounds?"""
+    arms = [
+        Arm("base", ("iterate.rounds=4",), "four rounds at a ratio of 4"),
+        Arm("growing", ("iterate.rounds=4", "iterate.ratio=[4,4,8,8]"), "the ratio doubles in round 3"),
+    ]
+    fixed = [Point("base", f"round-{number}") for number in range(1, 5)]
+    chain, differs = "EfficientNet-L2, 87.6, 88.1, 88.4 (version 2)", "Its third iteration doubles the ratio."
+    comparisons = [
+        Comparison("student 2 > student 1", fixed[1], fixed[0], paper=0.5, source=chain),
+        Comparison("student 3 > student 2", fixed[2], fixed[1], paper=0.3, source=chain, differs=differs),
+        Comparison("student 4 > student 3", fixed[3], fixed[2]),
+        Comparison("labels of round 2 > of round 1", fixed[1], fixed[0], "label_accuracy"),
+        Comparison("labels of round 4 > of round 2", fixed[3], fixed[1], "label_accuracy"),
+        Comparison("precision of round 4 > of round 1", fixed[3], fixed[0], "precision"),
+        Comparison(
+            *("growing ratio > fixed, student 4", Point("growing", "round-4"), fixed[3]),
+            paper=0.5,
+            source=TABLE_RATIO,
+        ),
+    ]
+    return _study("rq4", "Does it help to go on for several rounds?", data, arms, comparisons)
+
+
+def research_question_5(data: str, full: bool) -> Study:
+    """Soft or hard pseudo-labels?"""
+    shares = {
+        "": "",
+        "-all": "balancing.threshold=0",
+        "-foreign": "data.no_class=0.5",
+        "-clean": "data.no_class=0",
+    }
+    arms = []
+    for ending, setting in shares.items():
+        more = tuple(filter(None, (setting, *ONE_ROUND)))
+        arms += [
+            Arm(f"soft{ending}", more, f"soft labels{_words(setting)}"),
+            Arm(f"hard{ending}", ("student.targets=hard", *more), f"hard labels{_words(setting)}"),
+        ]
+    arms.append(Arm("sharpened", ("student.temperature=0.5", *ONE_ROUND), "soft labels of temperature 0.5"))
+
+    def one(name: str, ending: str, **about) -> Comparison:
+        first, second = Point(f"soft{ending}", "round-1"), Point(f"hard{ending}", "round-1")
+        return Comparison(f"soft > hard: {name}", first, second, **about)
+
+    bands = "The paper takes the labels of a band of confidence; here those above a threshold."
+    comparisons = [
+        one("sure labels", "", paper=0.1, source=f"{TABLE_SOFT}, 0.9 and above", differs=bands),
+        one(
+            "all labels, unsure ones too", "-all", paper=1.8, source=f"{TABLE_SOFT}, below 0.1", differs=bands
+        ),
+        one("half of the pool of no class", "-foreign", source=FINDING),
+        one("nothing of no class", "-clean", source=FINDING),
+        Comparison(
+            *("soft > sharpened", Point("soft", "round-1"), Point("sharpened", "round-1")),
+            source=OWN,
+            of_paper=False,
+        ),
+    ]
+    return _study("rq5", "Soft or hard pseudo-labels?", data, arms, comparisons)
+
+
+def _words(setting: str) -> str:
+    return {
+        "": "",
+        "balancing.threshold=0": ", no threshold",
+        "data.no_class=0.5": ", half of the pool of no class",
+        "data.no_class=0": ", nothing of no class",
+    }[setting]
+
+
+def findings(data: str, full: bool) -> Study:
+    """Do the paper's findings on the recipe hold?"""
+    base = Point("base", "round-1")
+    arms = [Arm("base", ONE_ROUND, "the default")]
+    comparisons = []
+
+    def against(name: str, arm: str, settings: tuple[str, ...], **about) -> None:
+        arms.append(Arm(arm, (*settings, *ONE_ROUND), name.partition(" > ")[2]))
+        comparisons.append(Comparison(name, base, Point(arm, "round-1"), **about))
+
+    for share in (0.25, 0.0625) if full else (0.0625,):
+        name = f"all unlabeled pictures > 1/{1 / share:.0f} of them"
+        against(name, f"share-{share:g}".replace(".", "-"), (f"data.share={share}",), source=FINDING)
+    against("threshold 0.8 > 0.3", "threshold", ("balancing.threshold=0.3",), source=OWN, of_paper=False)
+    against("balanced > not balanced", "unbalanced", ("balancing.method=none",), source=FINDING)
+    against("joint > pretraining, then finetuning", "pretrain", ("student.order=pretrain",), source=FINDING)
+    against("ratio 4 > ratio 1", "ratio", ("student.ratio=1",), source=FINDING)
+    small = ("student.size=1", *ONE_ROUND)  # as the teacher, whose weights a warm start takes
+    arms += [Arm("scratch", small, "from scratch, as small as the teacher")]
+    arms += [Arm("warm", ("student.start=teacher", *small), "from the teacher's weights")]
+    scratch, warm = Point("scratch", "round-1"), Point("warm", "round-1")
+    comparisons.append(Comparison("from scratch > from the teacher", scratch, warm, source=FINDING))
+    against(
+        "label smoothing > none", "no-smoothing", ("student.label_smoothing=0",), source=OWN, of_paper=False
+    )
+    against(
+        *("loss of all pictures > of each stream", "per-stream", ("student.loss_normalisation=per_stream",)),
+        source=OWN,
+        of_paper=False,
+    )
+    comparisons.append(
+        Comparison(
+            "averaged weights > raw ones",
+            base,
+            base,
+            source=OWN,
+            of_paper=False,
+            second_measure="raw_accuracy",
+        )
+    )
+    return _study("findings", "Do the findings on the recipe hold?", data, arms, comparisons)
+
+
+STUDIES: dict[str, Callable[[str, bool], Study]] = {
+    "rq1": research_question_1,
+    "rq2": research_question_2,
+    "rq3": research_question_3,
+    "rq4": research_question_4,
+    "rq5": research_question_5,
+    "findings": findings,
+}
+"""The studies by name, each a function of the image set and of whether it is the full form."""
+
+
+def study_of(name: str, data: str = "digits", full: bool = False) -> Study:
+    """Return a study.
+
+    Args:
+        name: of `STUDIES`.
+        data: "digits" or "letters".
+        full: more arms and rounds than the quick form has.
+
+    Raises:
+        NsfastError: an unknown name; it says the nearest.
+    """
+    return STUDIES[choice("study", name, STUDIES)](choice("set", data, DATA), full)
+
+
+def _study(name: str, question: str, data: str, arms: list[Arm], comparisons: list[Comparison]) -> Study:
+    known = DATA[data]
+    return Study(name, question, data, known.profile, tuple(arms), tuple(comparisons), known.equal)

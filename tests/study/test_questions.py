@@ -1,0 +1,53 @@
+"""The studies as data: every arm is a profile that resolves, and comparisons are fair."""
+
+import pytest
+
+from nsfast.errors import NsfastError
+from nsfast.pipeline.profile import resolve
+from nsfast.study.design import MEASURES, Arm, Comparison, Point, Study
+from nsfast.study.questions import DATA, STUDIES, study_of
+
+ALL = [(name, data, full) for name in STUDIES for data in DATA for full in (False, True)]
+NOISE = ("dropout", "stochastic_depth", "randaugment_n", "randaugment_m", "randaugment_scale", "crop", "flip")
+
+
+@pytest.mark.parametrize("name, data, full", ALL)
+def test_every_arm_resolves_and_every_arm_is_compared(name, data, full):
+    study = study_of(name, data, full)
+    used = {point.arm for one in study.comparisons for point, _ in one.sides}
+    assert used == {arm.name for arm in study.arms}
+    for arm in study.arms:
+        profile = resolve(study.profile, study.settings_of(arm), 0)
+        rounds = [m for m, _ in study.points(arm.name) if m.startswith("round-")]
+        assert all(int(model.split("-")[1]) <= profile.rounds for model in rounds)
+        assert study.stages_of(arm.name)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_control_and_student_share_network_noise_optimizer_and_labeled_pictures(data):
+    study = study_of("rq1", data)
+    profile = resolve(study.profile, study.settings_of(study.arms[0]), 0)
+    control, student = profile.control(), profile.student(3)
+    shared = (*NOISE, "architecture", "size", "optimizer", "learning_rate", "schedule", "weight_decay", "ema")
+    assert {name: control[name] for name in shared} == {name: student[name] for name in shared}
+    seen = [one["epochs"] * one["steps_per_epoch"] * one["batch"] for one in (control, student)]
+    assert seen[0] == seen[1] > 0
+
+
+def test_no_claim_carries_a_figure_without_its_source():
+    for name, data, full in ALL:
+        for one in study_of(name, data, full).comparisons:
+            assert one.paper is None or (one.source and one.of_paper)
+            assert one.measure in MEASURES
+
+
+def test_what_is_misspelt_is_said():
+    with pytest.raises(NsfastError, match="did you mean 'findings'"):
+        study_of("finding")
+    with pytest.raises(NsfastError, match="set"):
+        study_of("rq1", "digit")
+    arms, claim = (Arm("a"),), Comparison("one", Point("a", "control"), Point("b", "control"))
+    with pytest.raises(NsfastError, match="arm of 'one'"):
+        Study("x", "?", "digits", "digits", arms, (claim,))
+    with pytest.raises(NsfastError, match="two arms of one name"):
+        Study("x", "?", "digits", "digits", (*arms, *arms), ())

@@ -1,0 +1,148 @@
+"""A tiny study from end to end: shared teachers, kills, failures, and the same tables whatever happened."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nsfast.files import checksum, read_csv, read_json
+from nsfast.pipeline.stages import Records, stages_of
+from nsfast.study.design import Arm, Comparison, Point, Study
+from nsfast.study.estimate import summary
+from nsfast.study.execute import run_units, seconds_of, units_of
+from nsfast.study.results import about_study, comparison_rows, point_rows, write_results
+from tests.runs.conftest import TINY
+
+TESTED = [setting for setting in TINY if not setting.startswith(("analysis", "teacher.epochs"))]
+BASE, HARD, BROKEN = Point("base", "round-1"), Point("hard", "round-1"), Point("broken", "round-1")
+STUDY = Study(
+    "tiny",
+    "Are soft labels better?",
+    "digits",
+    "digits",
+    (
+        Arm("base"),
+        Arm("hard", ("student.targets=hard",)),
+        Arm("broken", ("balancing.thresholds={'3': 1.0}", "balancing.empty=error")),
+    ),
+    (
+        Comparison("soft > hard", BASE, HARD, paper=1.8, source="there"),
+        Comparison("student > control", BASE, Point("base", "control")),
+        Comparison("labels", BASE, BROKEN),
+        Comparison("average > raw", BASE, BASE, of_paper=False, second_measure="raw_accuracy"),
+    ),
+    (*TESTED, "teacher.epochs=3"),
+)
+
+
+def write(folder: Path, jobs: int = 2) -> list[str]:
+    """Run the study as the command does; return what it said."""
+    said: list[str] = []
+    units = units_of(STUDY, folder, (0, 1))
+    scores, errors = run_units(STUDY, units, folder, jobs, said.append)
+    about = about_study(STUDY, (0, 1), seconds_of(units), "nsfast study tiny")
+    write_results(folder, point_rows(STUDY, scores), comparison_rows(STUDY, scores, errors), about)
+    return said
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studies") / "tiny"
+    return folder, write(folder)
+
+
+def test_one_teacher_of_a_seed_serves_every_arm(finished):
+    folder, _ = finished
+    for seed in (0, 1):
+        runs = [folder / f"seed-{seed}" / arm.name for arm in STUDY.arms]
+        for path in ("teacher/model.safetensors", "teacher/model.json", "round-1/labels/manifest.json"):
+            assert len({checksum(run / path) for run in runs}) == 1, path
+            assert len({(run / path).stat().st_ino for run in runs}) == 1, f"{path} was made twice"
+        assert checksum(runs[0] / "round-1/model.safetensors") != checksum(
+            runs[1] / "round-1/model.safetensors"
+        )
+    teachers = {checksum(folder / f"seed-{seed}" / "base/teacher/model.safetensors") for seed in (0, 1)}
+    assert len(teachers) == 2
+
+
+def test_the_truth_is_no_input_of_what_trains_or_labels(finished):
+    folder, _ = finished
+    for unit in units_of(STUDY, folder, (0, 1)):
+        for stage in stages_of(unit.profile):
+            if stage.kind in ("teacher", "labeling", "student"):
+                assert not [path for path in Records(unit.run).contents(stage.consumes) if "truth" in path]
+
+
+def test_a_failed_arm_is_reported_and_the_others_stand(finished):
+    folder, said = finished
+    failed = [line for line in said if "FAILED" in line]
+    assert len(failed) == 2 and all("broken" in line and "is confident enough" in line for line in failed)
+    rows = {row["comparison"]: row for row in read_csv(folder / "comparisons.csv")}
+    assert (
+        rows["labels"]["verdict"] == "not measured" and "broken failed with seed 0" in rows["labels"]["note"]
+    )
+    assert rows["soft > hard"]["seeds"] == rows["student > control"]["seeds"] == 2
+    points = read_csv(folder / "points.csv")
+    assert {(row["seed"], row["arm"]) for row in points} == {(s, a) for s in (0, 1) for a in ("base", "hard")}
+    about = read_json(folder / "study.json")
+    assert about["seeds"] == [0, 1] and about["hours_of_stages"] >= 0 and (folder / "figure.png").is_file()
+
+
+def test_points_are_the_accuracy_of_the_models_that_were_trained(finished):
+    import numpy as np
+
+    from nsfast.images import load_images
+    from nsfast.labels.predict import predict
+    from nsfast.training.model_file import load_model
+
+    folder, _ = finished
+    run = folder / "seed-1" / "base"
+    test = load_images(run / "images").test
+    wanted = np.mean(predict(load_model(run / "round-1"), test.pixels).argmax(1).numpy() == test.labels)
+    rows = [row for row in read_csv(folder / "points.csv") if (row["seed"], row["arm"]) == (1, "base")]
+    values = {(row["model"], row["measure"]): (row["value"], row["n"]) for row in rows}
+    assert values["round-1", "accuracy"] == (pytest.approx(wanted), len(test))
+    assert ("control", "accuracy") in values and ("round-1", "raw_accuracy") in values
+
+
+@pytest.mark.slow
+def test_what_is_killed_and_continued_ends_with_the_same_tables(finished, tmp_path):
+    folder = tmp_path / "tiny"
+    code = f"from tests.study.test_study import write; from pathlib import Path; write(Path({str(folder)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("seed-*/base/teacher/stage.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "comparisons.csv").exists()
+    time.sleep(1)  # its jobs end with it
+    shutil.copytree(
+        finished[0] / "seed-1", folder / "seed-1", dirs_exist_ok=True
+    )  # this seed is not what is tested
+    write(folder)
+    for name in ("points.csv", "comparisons.csv"):
+        one, other = ((home / name).read_text().splitlines() for home in (finished[0], folder))
+        strip = [
+            [line.replace(str(finished[0]), "").replace(str(folder), "") for line in text]
+            for text in (one, other)
+        ]
+        assert strip[0] == strip[1], name
+
+
+def test_what_stands_is_not_run_again(finished):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("seed-*/*/*/model.safetensors")}
+    said = write(folder)
+    assert said[0] == "4 of 6 arms stand"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_summary_counts_what_is_shared_once(tmp_path):
+    said = summary(STUDY, units_of(STUDY, tmp_path, (0, 1)))
+    assert "3 arms x 2 seeds" in said
+    assert "4 teacher" in said and "2 labeling" in said and "4 balancing" in said and "6 student" in said
