@@ -31,7 +31,7 @@ HELD_OUT = ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBo
 """Fonts of the shifted test pictures, in no other one."""
 CANVAS, EM, BASELINE = 64, 40, 46
 """Pixels: side on which a character is drawn, size of the font, height of the line."""
-CONTRAST = 0.25
+CONTRAST = 0.4
 """The least difference in brightness between ink and ground, 0 to 1."""
 
 
@@ -121,8 +121,8 @@ def _picture(character: str, fonts: tuple[str, ...], size: int, random: np.rando
 
     known = fonts if character in CHARACTERS else tuple(f for f in fonts if f.startswith("DejaVu"))
     glyph = _glyph(known[random.integers(len(known))], character)
-    angle, shear, scale = random.normal(0, 0.12), random.normal(0, 0.1), random.uniform(0.7, 1.1)
-    shift = random.uniform(-4, 4, 2)
+    angle, shear, scale = random.normal(0, 0.08), random.normal(0, 0.06), random.uniform(0.85, 1.15)
+    shift = random.uniform(-3, 3, 2)
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     middle = CANVAS / 2
     inverse = np.array([[cos, sin + shear], [-sin, cos]])
@@ -137,9 +137,9 @@ def _picture(character: str, fonts: tuple[str, ...], size: int, random: np.rando
     ground, ink = _ground(size, random), _ink(random)
     brightness = ground.mean()
     if abs(ink.mean() - brightness) < CONTRAST:
-        ink = np.clip(ink + (1 if brightness < 0.5 else -1) * (CONTRAST + abs(ink.mean() - brightness)), 0, 1)
+        ink = np.clip(ink - ink.mean() + brightness + (CONTRAST if brightness < 0.5 else -CONTRAST), 0, 1)
     picture = ground + mask[..., None] * (ink - ground)
-    picture += random.normal(0, random.uniform(0, 0.06), picture.shape)
+    picture += random.normal(0, random.uniform(0, 0.04), picture.shape)
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
 
@@ -152,7 +152,7 @@ def _ground(size: int, random: np.random.Generator) -> np.ndarray:
     from PIL import Image
 
     first = random.uniform(0, 1, 3)
-    second = np.clip(first + random.uniform(-0.25, 0.25, 3), 0, 1)
+    second = np.clip(first + random.uniform(-0.15, 0.15, 3), 0, 1)
     y, x = np.mgrid[0:size, 0:size] / size
     angle = random.uniform(0, 2 * np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)

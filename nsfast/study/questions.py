@@ -1,51 +1,31 @@
-"""The studies: the paper's five research questions and its findings, as grids of profiles."""
+"""The studies: the paper's five research questions as grids of profiles, and its findings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from nsfast.errors import choice
 from nsfast.study.design import Arm, Comparison, Point, Study
+from nsfast.study.recipe_findings import findings
+from nsfast.study.sets import DATA, FINDING, ONE_ROUND, OWN, THREE_ROUNDS, study_on
 
 TABLE_NOISE = "noise ablation, EfficientNet-B5, 130 million unlabeled pictures (version 2)"
 TABLE_SIZES = "B0 to B7 with a teacher of their own size and with L2 as teacher (version 2)"
 TABLE_RATIO = "batch size ratio, L2 of 87.4 as teacher, 6:1 against 3:1 (version 2)"
 TABLE_SOFT = "soft and hard labels by confidence, B0, read off the plot to 0.03 (version 2)"
-FINDING = "a finding in words; its figures are not confirmed"
-OWN = "no claim of the paper: the default against the alternative"
 
 NO_AUGMENTATION = ("student.randaugment_n=0",)
 NO_DEPTH, NO_DROPOUT = ("student.stochastic_depth=0",), ("student.dropout=0",)
 NO_NOISE = (*NO_AUGMENTATION, *NO_DEPTH, *NO_DROPOUT)
-ONE_ROUND = ("iterate.rounds=1",)
 UNLABELED_ONLY = "The paper takes the noise off the pseudo-labeled pictures alone; here both streams lose it."
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a study needs to know of an image set.
-
-    Args:
-        profile: whose parameters runs begin with.
-        equal: settings with which the control sees as many labeled pictures as a student.
-        counts: other numbers of labels per class than the profile's, fewest first.
-    """
-
-    profile: str
-    equal: tuple[str, ...]
-    counts: tuple[int, ...]
-
-
-DATA = {"digits": Data("digits", ("control.epochs=10",), (2, 10))}
 
 
 def research_question_1(data: str, full: bool) -> Study:
     """Is a noisy student better than supervised training?"""
     known = DATA[data]
     arms = [
-        Arm("base", (), "three rounds; the control sees as many labeled pictures as a student"),
-        Arm("longer-control", ("control.epochs=20", *ONE_ROUND), "the control trains twice as long"),
+        Arm("base", THREE_ROUNDS, "three rounds; the control sees as many labeled pictures as a student"),
+        Arm("longer-control", (known.longer, *ONE_ROUND), "the control trains twice as long"),
         Arm(
             "without-noise",
             (*NO_NOISE, "student.targets=hard", *ONE_ROUND),
@@ -81,7 +61,7 @@ def research_question_1(data: str, full: bool) -> Study:
         ),
     ]
     for count in known.counts:
-        name, rounds = f"labels-{count}", () if full else ONE_ROUND
+        name, rounds = f"labels-{count}", THREE_ROUNDS if full else ONE_ROUND
         arms.append(Arm(name, (f"data.labeled_per_class={count}", *rounds), f"{count} labels per class"))
         student = f"student {3 if full else 1}"
         comparisons.append(
@@ -90,12 +70,12 @@ def research_question_1(data: str, full: bool) -> Study:
                 *(Point(name, "round-3" if full else "round-1"), Point(name, "control")),
             )
         )
-    return _study("rq1", "Is a noisy student better than supervised training?", data, arms, comparisons)
+    return study_on("rq1", "Is a noisy student better than supervised training?", data, arms, comparisons)
 
 
 def research_question_2(data: str, full: bool) -> Study:
     """What do noise and the sizes of student and teacher do?"""
-    base = Point("base", "round-1")
+    base, (teacher, student, larger) = Point("base", "round-1"), DATA[data].sizes
 
     def one(name: str, arm: str, **about) -> Comparison:
         return Comparison(name, base, Point(arm, "round-1"), **about)
@@ -108,11 +88,9 @@ def research_question_2(data: str, full: bool) -> Study:
         Arm("only-augmentation", (*NO_DEPTH, *NO_DROPOUT, *ONE_ROUND), "RandAugment alone"),
         Arm("only-depth", (*NO_AUGMENTATION, *NO_DROPOUT, *ONE_ROUND), "stochastic depth alone"),
         Arm("only-dropout", (*NO_AUGMENTATION, *NO_DEPTH, *ONE_ROUND), "dropout alone"),
-        Arm(
-            "smaller", ("student.size=1", "student.allow_smaller=true", *ONE_ROUND), "as small as the teacher"
-        ),
-        Arm("larger", ("student.size=3", *ONE_ROUND), "a larger student"),
-        Arm("larger-teacher", ("teacher.size=2", *ONE_ROUND), "a teacher as large as the student"),
+        Arm("smaller", (f"student.size={teacher}", *ONE_ROUND), "as small as the teacher"),
+        Arm("larger", (f"student.size={larger}", *ONE_ROUND), "a larger student"),
+        Arm("larger-teacher", (f"teacher.size={student}", *ONE_ROUND), "a teacher as large as the student"),
     ]
     comparisons = [
         one("all noise > without augmentation", "no-augmentation", paper=0.3, **noise),
@@ -146,7 +124,7 @@ def research_question_2(data: str, full: bool) -> Study:
             source=TABLE_SIZES,
         ),
     ]
-    return _study("rq2", "What do noise and the sizes of student and teacher do?", data, arms, comparisons)
+    return study_on("rq2", "What do noise and the sizes of student and teacher do?", data, arms, comparisons)
 
 
 def research_question_3(data: str, full: bool) -> Study:
@@ -189,44 +167,47 @@ def research_question_3(data: str, full: bool) -> Study:
     if data == "letters":
         comparisons.append(one("fonts never seen", "shifted_accuracy"))
     question = "Is the student more robust, and more than its accuracy explains?"
-    return _study("rq3", question, data, [Arm("base", (), "three rounds")], comparisons)
+    return study_on("rq3", question, data, [Arm("base", THREE_ROUNDS, "three rounds")], comparisons)
 
 
 def research_question_4(data: str, full: bool) -> Study:
     """Does it help to go on for several rounds?"""
+    ratio = DATA[data].ratio
+    growing = [ratio, ratio, 2 * ratio, 2 * ratio]
     arms = [
-        Arm("base", ("iterate.rounds=4",), "four rounds at a ratio of 4"),
-        Arm("growing", ("iterate.rounds=4", "iterate.ratio=[4,4,8,8]"), "the ratio doubles in round 3"),
+        Arm("base", ("iterate.rounds=4",), f"four rounds at a ratio of {ratio}"),
+        Arm("growing", ("iterate.rounds=4", f"iterate.ratio={growing}"), "the ratio doubles in round 3"),
     ]
     fixed = [Point("base", f"round-{number}") for number in range(1, 5)]
+    own = {"source": "no claim of the paper: what rounds do to the labels", "of_paper": False}
     chain, differs = "EfficientNet-L2, 87.6, 88.1, 88.4 (version 2)", "Its third iteration doubles the ratio."
     comparisons = [
         Comparison("student 2 > student 1", fixed[1], fixed[0], paper=0.5, source=chain),
         Comparison("student 3 > student 2", fixed[2], fixed[1], paper=0.3, source=chain, differs=differs),
         Comparison("student 4 > student 3", fixed[3], fixed[2]),
-        Comparison("labels of round 2 > of round 1", fixed[1], fixed[0], "label_accuracy"),
-        Comparison("labels of round 4 > of round 2", fixed[3], fixed[1], "label_accuracy"),
-        Comparison("precision of round 4 > of round 1", fixed[3], fixed[0], "precision"),
+        Comparison("labels of round 2 > of round 1", fixed[1], fixed[0], "label_accuracy", **own),
+        Comparison("labels of round 4 > of round 2", fixed[3], fixed[1], "label_accuracy", **own),
+        Comparison("precision of round 4 > of round 1", fixed[3], fixed[0], "precision", **own),
         Comparison(
             *("growing ratio > fixed, student 4", Point("growing", "round-4"), fixed[3]),
             paper=0.5,
             source=TABLE_RATIO,
         ),
     ]
-    return _study("rq4", "Does it help to go on for several rounds?", data, arms, comparisons)
+    return study_on("rq4", "Does it help to go on for several rounds?", data, arms, comparisons)
 
 
 def research_question_5(data: str, full: bool) -> Study:
     """Soft or hard pseudo-labels?"""
     shares = {
         "": "",
-        "-all": "balancing.threshold=0",
+        "-unsure": "balancing.threshold=0 balancing.below=0.5",
         "-foreign": "data.no_class=0.5",
         "-clean": "data.no_class=0",
     }
     arms = []
     for ending, setting in shares.items():
-        more = tuple(filter(None, (setting, *ONE_ROUND)))
+        more = (*setting.split(), *ONE_ROUND)
         arms += [
             Arm(f"soft{ending}", more, f"soft labels{_words(setting)}"),
             Arm(f"hard{ending}", ("student.targets=hard", *more), f"hard labels{_words(setting)}"),
@@ -237,12 +218,10 @@ def research_question_5(data: str, full: bool) -> Study:
         first, second = Point(f"soft{ending}", "round-1"), Point(f"hard{ending}", "round-1")
         return Comparison(f"soft > hard: {name}", first, second, **about)
 
-    bands = "The paper takes the labels of a band of confidence; here those above a threshold."
+    bands = "Over the paper's bands of 0.1 that lie there, the mean."
     comparisons = [
-        one("sure labels", "", paper=0.1, source=f"{TABLE_SOFT}, 0.9 and above", differs=bands),
-        one(
-            "all labels, unsure ones too", "-all", paper=1.8, source=f"{TABLE_SOFT}, below 0.1", differs=bands
-        ),
+        one("sure labels", "", paper=0.1, source=f"{TABLE_SOFT}, 0.8 and above", differs=bands),
+        one("labels below 0.5", "-unsure", paper=1.3, source=f"{TABLE_SOFT}, below 0.5", differs=bands),
         one("half of the pool of no class", "-foreign", source=FINDING),
         one("nothing of no class", "-clean", source=FINDING),
         Comparison(
@@ -251,59 +230,16 @@ def research_question_5(data: str, full: bool) -> Study:
             of_paper=False,
         ),
     ]
-    return _study("rq5", "Soft or hard pseudo-labels?", data, arms, comparisons)
+    return study_on("rq5", "Soft or hard pseudo-labels?", data, arms, comparisons)
 
 
 def _words(setting: str) -> str:
     return {
         "": "",
-        "balancing.threshold=0": ", no threshold",
+        "balancing.threshold=0 balancing.below=0.5": ", of confidence below 0.5",
         "data.no_class=0.5": ", half of the pool of no class",
         "data.no_class=0": ", nothing of no class",
     }[setting]
-
-
-def findings(data: str, full: bool) -> Study:
-    """Do the paper's findings on the recipe hold?"""
-    base = Point("base", "round-1")
-    arms = [Arm("base", ONE_ROUND, "the default")]
-    comparisons = []
-
-    def against(name: str, arm: str, settings: tuple[str, ...], **about) -> None:
-        arms.append(Arm(arm, (*settings, *ONE_ROUND), name.partition(" > ")[2]))
-        comparisons.append(Comparison(name, base, Point(arm, "round-1"), **about))
-
-    for share in (0.25, 0.0625) if full else (0.0625,):
-        name = f"all unlabeled pictures > 1/{1 / share:.0f} of them"
-        against(name, f"share-{share:g}".replace(".", "-"), (f"data.share={share}",), source=FINDING)
-    against("threshold 0.8 > 0.3", "threshold", ("balancing.threshold=0.3",), source=OWN, of_paper=False)
-    against("balanced > not balanced", "unbalanced", ("balancing.method=none",), source=FINDING)
-    against("joint > pretraining, then finetuning", "pretrain", ("student.order=pretrain",), source=FINDING)
-    against("ratio 4 > ratio 1", "ratio", ("student.ratio=1",), source=FINDING)
-    small = ("student.size=1", *ONE_ROUND)  # as the teacher, whose weights a warm start takes
-    arms += [Arm("scratch", small, "from scratch, as small as the teacher")]
-    arms += [Arm("warm", ("student.start=teacher", *small), "from the teacher's weights")]
-    scratch, warm = Point("scratch", "round-1"), Point("warm", "round-1")
-    comparisons.append(Comparison("from scratch > from the teacher", scratch, warm, source=FINDING))
-    against(
-        "label smoothing > none", "no-smoothing", ("student.label_smoothing=0",), source=OWN, of_paper=False
-    )
-    against(
-        *("loss of all pictures > of each stream", "per-stream", ("student.loss_normalisation=per_stream",)),
-        source=OWN,
-        of_paper=False,
-    )
-    comparisons.append(
-        Comparison(
-            "averaged weights > raw ones",
-            base,
-            base,
-            source=OWN,
-            of_paper=False,
-            second_measure="raw_accuracy",
-        )
-    )
-    return _study("findings", "Do the findings on the recipe hold?", data, arms, comparisons)
 
 
 STUDIES: dict[str, Callable[[str, bool], Study]] = {
@@ -329,8 +265,3 @@ def study_of(name: str, data: str = "digits", full: bool = False) -> Study:
         NsfastError: an unknown name; it says the nearest.
     """
     return STUDIES[choice("study", name, STUDIES)](choice("set", data, DATA), full)
-
-
-def _study(name: str, question: str, data: str, arms: list[Arm], comparisons: list[Comparison]) -> Study:
-    known = DATA[data]
-    return Study(name, question, data, known.profile, tuple(arms), tuple(comparisons), known.equal)

@@ -5,7 +5,8 @@ import pytest
 from nsfast.errors import NsfastError
 from nsfast.pipeline.profile import resolve
 from nsfast.study.design import MEASURES, Arm, Comparison, Point, Study
-from nsfast.study.questions import DATA, STUDIES, study_of
+from nsfast.study.questions import STUDIES, study_of
+from nsfast.study.sets import DATA
 
 ALL = [(name, data, full) for name in STUDIES for data in DATA for full in (False, True)]
 NOISE = ("dropout", "stochastic_depth", "randaugment_n", "randaugment_m", "randaugment_scale", "crop", "flip")

@@ -92,7 +92,8 @@ class ThresholdPreview:
             how: how they will be balanced.
             decisions: what people decided.
 
-        Of a sample all labels that it is of are counted, without decisions and with those that are left out.
+        Of a sample all labels that it is of are counted, without decisions and with those that are left out, those
+        from `how.below` on among them.
         """
         if labels.whole is not None:
             return cls.of_histogram(labels.whole.histogram, labels.classes, how, labels.whole.right)
@@ -105,6 +106,9 @@ class ThresholdPreview:
                 predicted[rows] = number
             codes[labels.rows([*numbers, *decisions.accepted])] = SURE
             out[labels.rows(list(decisions.rejected))] = True
+        if how.below:
+            over = codes >= codes_of(np.array([how.below]))[0]
+            out = over if out is None else out | over
         classes, stay = len(labels.classes), slice(None) if out is None else ~out
         below = None if out is None else np.bincount(predicted[out], minlength=classes)
         every, right = SortedHistogram(classes, predicted[stay], codes[stay], below), None
@@ -145,7 +149,7 @@ class ThresholdPreview:
     def at(self, threshold: float) -> ThresholdTable:
         """Return what the threshold (0 to 1) keeps, drops and copies in each class."""
         within("threshold", threshold, 0, 1)
-        limits = what_if(self._labels, self.classes, replace(self.how, threshold=float(threshold)))
+        limits = what_if(self._labels, self.classes, replace(self.how, threshold=float(threshold), below=0.0))
         counts = limits.predicted, limits.above, limits.kept, limits.seen - limits.kept
         right = estimated = None
         if self._right is not None:

@@ -58,6 +58,7 @@ class Balancing:
         max_copies: how often a picture may stand in the selection, itself included, 0 for any number; it takes from N
             what is too much.
         empty: "error" when of a class nothing is kept; "warn" leaves it to `Balanced.empty`.
+        below: confidences at or above it are left out, too, so that a band of them is studied; 0 for no such limit.
         temperature: of the confidences, above 0: they become the largest of softmax(logits / temperature).
 
     Raises:
@@ -72,6 +73,7 @@ class Balancing:
     floor: int = 0
     max_copies: int = 0
     empty: str = "warn"
+    below: float = 0.0
     temperature: float = 1.0
 
     def __post_init__(self):
@@ -97,6 +99,12 @@ class Balancing:
                 f"floor is {self.floor}, but per_class only {self.per_class}; lower the one or raise the other"
             )
         choice("empty", self.empty, ("warn", "error"))
+        within("below", self.below, 0, 1)
+        if 0 < self.below <= max((self.threshold, *self.thresholds.values())):
+            raise NsfastError(
+                f"below is {self.below:g}, which no confidence from the threshold {self.threshold:g} on is; raise it, "
+                "or set it to 0 for no such limit"
+            )
         if not 0 < self.temperature < math.inf:
             raise NsfastError(f"temperature is {self.temperature!r}; it must be above 0")
 
@@ -187,7 +195,7 @@ def balance(
     """
     folder = Path(folder)
     codes = threshold_codes(how, labels.classes)
-    decided = Decided(labels, how.temperature, relabeled, accepted, dropped)
+    decided = Decided(labels, how.temperature, relabeled, accepted, dropped, how.below)
     histogram = decided.histogram(lowest=0 if how.floor else codes.min())
     limits = limits_of(histogram, labels.classes, how)
     _require_some(limits, histogram, how, labels)

@@ -45,6 +45,7 @@ class Decided:
         relabeled: the class of ids that a person gave another one; their confidence is 1.
         accepted: ids that a person found right; their confidence is 1.
         dropped: ids that are out, whatever else is said of them.
+        below: confidences at or above it are out, those that a person is sure of too; 0 for no such limit.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Decided:
         relabeled: Mapping[int, int] | None = None,
         accepted: Collection[int] = (),
         dropped: Collection[int] | np.ndarray = (),
+        below: float = 0.0,
     ):
         relabeled = relabeled or {}
         for name, number in relabeled.items():
@@ -64,6 +66,7 @@ class Decided:
         self.labels, self.temperature = labels, temperature
         self.relabeled, self.dropped = _sorted(relabeled), _sorted(dropped)
         self.accepted = np.union1d(_sorted(accepted), self.relabeled)
+        self._limit = int(codes_of(np.array([below], np.float16))[0]) if below else CODES
         self._classes = np.array([relabeled[i] for i in self.relabeled.tolist()], np.uint16)
 
     @property
@@ -96,7 +99,7 @@ class Decided:
                         )
                 except NsfastError as error:
                     raise NsfastError(f"{path}: {error}") from None
-                yield self._after(batch["id"] if ids else None, classes, codes)
+                yield self._limited(self._after(batch["id"] if ids else None, classes, codes))
 
     def histogram(self, lowest: int = 0) -> Histogram:
         """Count the rows; those that are out count as below the lowest code.
@@ -105,7 +108,7 @@ class Decided:
         """
         path = self.labels.folder / "histogram.parquet"
         known = self.labels.manifest.get("files", {}).get(path.name)
-        as_labeled = self.temperature == 1 and not self._decided
+        as_labeled = self.temperature == 1 and not self._decided and self._limit == CODES
         if as_labeled and known and path.is_file() and checksum(path) == known:
             return Histogram.load(path, len(self.labels.classes), lowest)
         found = Histogram(len(self.labels.classes), lowest)
@@ -136,6 +139,15 @@ class Decided:
             return Part(ids, classes, codes, nothing, sure)
         out = np.isin(ids, dropped)
         return Part(ids[~out], classes[~out], codes[~out], classes[out], sure)
+
+    def _limited(self, part: Part) -> Part:
+        """Some rows without those at or above the limit."""
+        over = part.codes >= self._limit
+        if not over.any():
+            return part
+        ids = None if part.ids is None else part.ids[~over]
+        out = np.concatenate([part.out, part.classes[over]])
+        return Part(ids, part.classes[~over], part.codes[~over], out, part.sure)
 
     def _confidence(self, kept: np.ndarray) -> np.ndarray:
         """Confidences (n,) float16 at another temperature; what is no number is refused by whoever reads it."""
