@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsfast.errors import NsfastError, choice, within
-from nsfast.files import read_csv, write_json
+from nsfast.files import write_json
 from nsfast.pipeline.profile import ENGINES
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class LabelingJob:
         held_out: folders of pictures that are validated or tested on: those among the unlabeled are found and dropped.
         pictures: fingerprint of the run's unlabeled pictures.
         threads: CPU threads of a process.
+        noise: noise the teachers as in their training, for the paper's ablation; Noisy Student does not.
     """
 
     models: tuple[str, ...]
@@ -62,6 +63,7 @@ class LabelingJob:
     held_out: tuple[str, ...] = ()
     pictures: str = ""
     threads: int = 1
+    noise: bool = False
 
     def label(self, rank: int | None = None, processes: int | None = None) -> LabelTable:
         """Label as one of several processes, or alone; return the whole table when all of it is there.
@@ -99,10 +101,19 @@ class LabelingJob:
             classes=classes,
             teacher="+".join(about["fingerprint"] for about in abouts),
             round=self.round,
-            preprocessing=preprocessing_of(networks, pictures, self.flip),
+            preprocessing=preprocessing_of(networks, pictures, self.flip) | self._noise_of(abouts),
             top=top,
             pictures=self.pictures or getattr(pictures, "fingerprint", ""),
         )
+
+    def _noise_of(self, abouts: list[dict]) -> dict:
+        """What labels say of the noise that their teachers were under; nothing where they were under none."""
+        names = ("randaugment", "dropout", "stochastic_depth")
+        said = [
+            {key: value for key, value in about["recipe"].items() if key.startswith(names)}
+            for about in abouts
+        ]
+        return {"noise": said, "batch": self.batch} if self.noise else {}
 
     def check(self) -> None:
         """Raise `NsfastError` for what can be told to be wrong before anything is loaded."""
@@ -126,6 +137,8 @@ class LabelingJob:
                 raise NsfastError(f"no pictures: {source} does not exist")
         if Path(self.folder).exists() and not Path(self.folder).is_dir():
             raise NsfastError(f"{self.folder} is a file; give a folder for the label table")
+        if self.noise and self.compile:
+            raise NsfastError("a noised teacher cannot be compiled; set compile or noise to False")
         if len(set(self.models)) < len(self.models):
             raise NsfastError(
                 f"{self.models[-1]} is to be averaged with itself; give other models with --also"
@@ -170,6 +183,13 @@ class LabelingJob:
                 network.lay_out(device, "bfloat16")
             else:
                 network.autocast = None
+        if self.noise:
+            from nsfast.training.model_file import read_about
+            from nsfast.training.noised import Noised
+            from nsfast.training.recipe import Recipe
+
+            recipes = [Recipe.from_parameters(read_about(folder)["recipe"]) for folder in self.models]
+            return [Noised(network, recipe) for network, recipe in zip(found, recipes, strict=True)]
         return found
 
     def _pictures(self) -> Split | PictureIndex:
@@ -259,39 +279,3 @@ def _others(job: LabelingJob, processes: int) -> Iterator[None]:
                     )
                 process.stdin.close()  # a process ends when its standard input does
                 process.wait()
-
-
-def say_quarantined(labels: LabelTable) -> None:
-    """Print how many pictures have no label and why the first has none, and which tars were cut short."""
-    rows = read_csv(labels.folder / "quarantined.csv", ("name", "reason")) if labels.quarantined else []
-    if rows:
-        where = labels.folder / "quarantined.csv"
-        print(
-            f"{len(rows):,} have none, for they cannot be looked at ({rows[0]['name']}: {rows[0]['reason']}): {where}"
-        )
-    for row in rows:
-        if row["name"].endswith(".tar"):
-            print(f"warning: {row['name']} is damaged, and what comes after is missing: {row['reason']}")
-
-
-def find_leaks(labels: LabelTable, held_out: dict[str, Split], near: int = -1) -> int:
-    """List in `leaked.csv` which labeled pictures are held out, and in `duplicates.csv` which are there twice.
-
-    Args:
-        labels: of a table with content codes.
-        held_out: pictures that must not be trained on, by what they are for.
-        near: those that look alike count, too, if at most so many of 64 bits differ, 0 to 8; -1 for equal pixels alone.
-
-    Returns:
-        How many leaked.
-    """
-    from nsfast.labels.contents import duplicates, leaked, write_duplicates, write_held_out, write_leaked
-
-    folder, side = labels.folder, labels.origin.preprocessing["pixels"]
-    side = side[0] if isinstance(side, list) else side  # codes are of what the first teacher saw
-    for name, why in write_held_out(folder, held_out, side):
-        print(f"warning: {name} is held out, but cannot be looked for among the labeled ones: {why}")
-    leaks = leaked(folder, near)
-    write_leaked(folder / "leaked.csv", leaks, folder)
-    write_duplicates(folder / "duplicates.csv", *duplicates(folder), folder)
-    return len(leaks)

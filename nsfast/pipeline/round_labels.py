@@ -70,6 +70,7 @@ class RoundLabels:
             precision=chosen["precision"],
             pictures=fingerprint(Records(self.run).contents(("images/unlabeled.*",))),
             threads=self.threads,
+            noise=chosen["noise"],
         )
 
     def label(self, job: LabelingJob) -> LabelTable:
@@ -77,7 +78,8 @@ class RoundLabels:
 
         Those that are validated or tested on, too, are listed in `labels/leaked.csv`.
         """
-        from nsfast.pipeline.labeling import find_leaks, run_labeling, say_quarantined
+        from nsfast.pipeline.labeled import find_leaks, say_quarantined
+        from nsfast.pipeline.labeling import run_labeling
 
         labels = run_labeling(job, self.stage.parameters["num_processes"], self.stage.parameters["engine"])
         contents = fingerprint(Records(self.run).contents(("images/validation.*",)))

@@ -88,6 +88,7 @@ def research_question_2(data: str, full: bool) -> Study:
         Arm("only-augmentation", (*NO_DEPTH, *NO_DROPOUT, *ONE_ROUND), "RandAugment alone"),
         Arm("only-depth", (*NO_AUGMENTATION, *NO_DROPOUT, *ONE_ROUND), "stochastic depth alone"),
         Arm("only-dropout", (*NO_AUGMENTATION, *NO_DEPTH, *ONE_ROUND), "dropout alone"),
+        Arm("noised-teacher", ("labeling.noise=true", *ONE_ROUND), "the teacher is noised while it labels"),
         Arm("smaller", (f"student.size={teacher}", *ONE_ROUND), "as small as the teacher"),
         Arm("larger", (f"student.size={larger}", *ONE_ROUND), "a larger student"),
         Arm("larger-teacher", (f"teacher.size={student}", *ONE_ROUND), "a teacher as large as the student"),
@@ -95,6 +96,7 @@ def research_question_2(data: str, full: bool) -> Study:
     comparisons = [
         one("all noise > without augmentation", "no-augmentation", paper=0.3, **noise),
         one("all noise > no noise", "no-noise", paper=0.6, **noise),
+        one("un-noised teacher > noised", "noised-teacher", paper=0.5, source=TABLE_NOISE),
         Comparison(
             "augmentation alone > no noise",
             Point("only-augmentation", "round-1"),

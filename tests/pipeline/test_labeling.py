@@ -22,7 +22,8 @@ from nsfast.labels import Balancing, read_labels, read_selection
 from nsfast.labels.storage import read_targets
 from nsfast.models import build_model
 from nsfast.pipeline.balancing import balance_table, decisions_of
-from nsfast.pipeline.labeling import LabelingJob, find_leaks, run_labeling
+from nsfast.pipeline.labeled import find_leaks
+from nsfast.pipeline.labeling import LabelingJob, run_labeling
 from nsfast.training import Recipe
 from nsfast.training.model_file import save_model
 from nsfast.training.train import Trained
@@ -122,6 +123,22 @@ def test_the_average_of_two_models_is_their_mean(place, tmp_path):
     mean = (one.vectors.probabilities.astype(float) + two.vectors.probabilities.astype(float)) / 2
     assert np.abs(both.vectors.probabilities - mean).max() < 1e-3
     assert both.origin.teacher == f"{one.origin.teacher}+{two.origin.teacher}"
+
+
+def test_a_noised_teacher_says_other_things_the_same_in_any_order_and_the_table_says_so(place, tmp_path):
+    plain = job(place, tmp_path / "plain").label()
+    noised = job(place, tmp_path / "noised", noise=True).label()
+    again = job(place, tmp_path / "again", noise=True)
+    (again.label(1, 2), again.label(0, 2))  # two processes, the second one first
+    assert bytes_of(tmp_path / "noised") == bytes_of(tmp_path / "again")
+    columns = [
+        np.concatenate([b["confidence"] for b in t.batches(["confidence"], 64)]) for t in (plain, noised)
+    ]
+    assert (columns[0] != columns[1]).mean() > 0.5
+    said = noised.origin.preprocessing["noise"][0]
+    assert said["randaugment_n"] == 2 and said["dropout"] == 0.5 and "noise" not in plain.origin.preprocessing
+    with pytest.raises(NsfastError, match="noise"):
+        job(place, tmp_path / "plain", noise=True).label()
 
 
 @pytest.mark.parametrize(
