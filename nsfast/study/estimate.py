@@ -8,6 +8,9 @@ from nsfast.pipeline.runner import chosen_stages
 from nsfast.study.design import Study
 from nsfast.study.execute import Unit
 
+STARTING = 8.0
+"""Seconds of an arm beside its stages: a process that imports torch, the pictures, and the test pictures asked."""
+
 
 def stages_ahead(study: Study, units: Sequence[Unit]) -> dict[str, list[tuple[Unit, str]]]:
     """Return the stages that are to be run by kind, each as an arm that has it and its name; shared ones once."""
@@ -35,13 +38,13 @@ def estimate(study: Study, units: Sequence[Unit], jobs: int) -> str:
     Args:
         jobs: arms at once.
     """
-    from nsfast.pipeline.cost.costs import costs
+    from nsfast.pipeline.cost.costs import NOTEBOOK_SECONDS, costs
     from nsfast.pipeline.cost.probe import Probe
 
     seconds = disk = 0.0
     speed, known = Probe(), {}
     first = min(unit.seed for unit in units)
-    for stages in stages_ahead(study, [unit for unit in units if unit.seed == first]).values():
+    for kind, stages in stages_ahead(study, [unit for unit in units if unit.seed == first]).items():
         for unit, name in stages:
             if unit.arm.name not in known:
                 rows = costs(unit.profile, speed=speed).rows
@@ -49,7 +52,8 @@ def estimate(study: Study, units: Sequence[Unit], jobs: int) -> str:
             for row_name, row in known[unit.arm.name].items():
                 if row_name == name or row_name.startswith(f"{name} "):
                     seconds, disk = seconds + row.seconds, disk + row.kept
+            seconds -= NOTEBOOK_SECONDS[kind] * speed.slowness()  # no kernel is started for it
     seeds = len({unit.seed for unit in units})
-    scoring = 8.0 * len(units)  # a process that loads torch, and the test pictures
+    scoring = STARTING * speed.slowness() * len(units)
     minutes = (seconds * seeds + scoring) / min(jobs, len(units)) / 60
     return f"about {minutes:.0f} minutes with {jobs} arms at once, and {disk * seeds / 1e6:,.0f} MB"
