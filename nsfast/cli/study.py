@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ def study(
         typer.Option("--full/--quick", help="More arms, rounds and seeds; the quick form takes minutes."),
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Arms at once; as many as there are cores by default.")
+        int | None, typer.Option(min=1, help="Arms at once; as many as cores by default, one on a GPU.")
     ] = None,
     folder: Annotated[
         Path, typer.Option("--run", help="Folder of all studies, which share what is equal.")
@@ -47,12 +46,12 @@ def study(
         print(f"\n{RULE}\n\nnsfast study rq1 --quick --dry-run says what would run.")
         return
     from nsfast.study.estimate import estimate, summary
-    from nsfast.study.execute import run_units, seconds_of, units_of
+    from nsfast.study.execute import arms_at_once, run_units, seconds_of, units_of
     from nsfast.study.results import about_study, comparison_rows, point_rows, write_results
 
     asked = study_of(name, data, full)
     chosen = list(range(seeds or (SEEDS_FULL if full else SEEDS_QUICK)))
-    at_once = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else jobs or 1
+    at_once = jobs or arms_at_once()
     target = (folder / f"{name}-{data}{'-full' if full else ''}").resolve()
     units = units_of(asked, target, chosen)
     print(f"{asked.question}\n{RULE}")

@@ -57,6 +57,15 @@ def units_of(study: Study, folder: Path, seeds: Sequence[int]) -> list[Unit]:
     ]
 
 
+def arms_at_once() -> int:
+    """Return how many arms to run at once: as many as there are cores, one where there is a GPU, which they share."""
+    import torch
+
+    if torch.cuda.is_available():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_units(
     study: Study, units: Sequence[Unit], folder: Path, jobs: int, say: Callable[[str], None] = print
 ) -> tuple[dict[tuple[int, str], list[dict]], dict[tuple[int, str], str]]:

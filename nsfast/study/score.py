@@ -73,15 +73,11 @@ def score(run: Path, profile: Profile, points: Points) -> list[dict[str, Any]]:
         data = {name: value for name, value in profile.groups["data"].items() if name != "name"}
         other = READERS[profile.groups["data"]["name"]](**{**data, "shifted": True}, seed=profile.seed)
         values |= _accuracies(run, other.test, "shifted", shifted, "shifted_accuracy")
-    rows = [
-        {
-            "model": model,
-            "measure": measure,
-            "value": float(values[model, measure][0]),
-            "n": values[model, measure][1],
-        }
-        for model, measure in points
-    ]
+    rows = []
+    for model, measure in points:
+        if (model, measure) in values:  # a teacher without an error leaves no hard pictures
+            value, n = values[model, measure]
+            rows.append({"model": model, "measure": measure, "value": float(value), "n": int(n)})
     write_json(scores_file(run), {"key": score_key(run, points), "rows": rows})
     return rows
 

@@ -68,3 +68,12 @@ def test_a_stage_trained_beforehand_is_taken_up_by_the_run(tmp_path, command_her
     from nsfast.files import read_csv
 
     assert len(read_csv(run / "teacher/history.csv")) == 1 and written
+
+
+def test_studies_are_listed_with_the_rule_and_a_misspelt_one_is_said(tmp_path, command_here):
+    said = command_here("study", "--list", cwd=tmp_path).stdout
+    assert "rq1" in said and "findings" in said and "The rule, fixed before" in said
+    wrong = command_here("study", "rq9", cwd=tmp_path, expect=2).stderr
+    assert wrong.startswith("nsfast: unknown study 'rq9'") and "did you mean 'rq" in wrong
+    assert "set" in command_here("study", "rq1", "--set", "digit", cwd=tmp_path, expect=2).stderr
+    assert not list(tmp_path.iterdir())
