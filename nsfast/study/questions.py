@@ -126,6 +126,13 @@ def research_question_2(data: str, full: bool) -> Study:
             source=TABLE_SIZES,
         ),
     ]
+    if full:
+        settings = (f"teacher.size={student}", f"student.size={teacher}", "student.allow_smaller=true")
+        arms.append(Arm("shrunk", (*settings, *ONE_ROUND), "a student smaller than its teacher"))
+        equal, shrunk = Point("larger-teacher", "round-1"), Point("shrunk", "round-1")
+        comparisons.append(
+            Comparison("student as large as its teacher > smaller", equal, shrunk, source=FINDING)
+        )
     return study_on("rq2", "What do noise and the sizes of student and teacher do?", data, arms, comparisons)
 
 
