@@ -48,9 +48,7 @@ def page(folders: list[Path]) -> str:
         (folder, read_json(folder / "study.json"), read_csv(folder / "comparisons.csv")) for folder in folders
     ]
     rows = [row for _, _, rows in studies for row in rows]
-    claims = [
-        row for row in rows if row["verdict"] in ("reproduced", "contradicted", "undecided") and of_paper(row)
-    ]
+    claims = [row for row in rows if row["verdict"] != "not measured" and row["claim"] == "paper"]
     counts = {
         word: sum(row["verdict"] == word for row in claims)
         for word in ("reproduced", "undecided", "contradicted")
@@ -84,7 +82,8 @@ def page(folders: list[Path]) -> str:
             )
         lines += ["", f"{made_how(about, found)}."]
         if any(row["unit"] != "points" for row in found):
-            lines.append("Differences are in points (of 100), the last line's in log-odds.")
+            other = ", ".join(row["comparison"] for row in found if row["unit"] != "points")
+            lines.append(f"Differences are in points (of 100), in log-odds: {other}.")
         sources = {row["comparison"]: row for row in found if row["source"] or row["differs"]}
         if sources:
             lines += ["", "What the paper has beside it:", ""]
@@ -93,7 +92,7 @@ def page(folders: list[Path]) -> str:
                 for name, row in sources.items()
             ]
         against = [row["comparison"] for row in found if row["verdict"] in ("contradicted", "worse")]
-        lines += [line for name in against for line in ("", f"**{name}**: {why(name, folder)}")]
+        lines += [line for name in against for line in ("", f"**{name}**: {why(name, folder, found)}")]
         lines += ["", "Arms: " + "; ".join(arm_words(name, arm) for name, arm in about["arms"].items()) + "."]
     return "\n".join(lines) + "\n"
 
@@ -115,6 +114,7 @@ def residual_rows(study: Path) -> list[dict]:
             )
             residual = log_odds(own, n) - log_odds(control, n) - shift
             found.setdefault(name, []).append((control, own, residual))
+        found.setdefault("clean", []).append((wrong[clean, "control"], wrong[clean, "round-3"], 0.0))
     columns = ("control_error", "student_error", "residual")
     return [
         {"corruption": name, "seeds": len(values)}
@@ -128,34 +128,38 @@ def log_odds(error: float, n: int) -> float:
     return float(np.log((n * (1 - error) + 0.5) / (n * error + 0.5)))
 
 
-def why(claim: str, folder: Path) -> str:
+def why(claim: str, folder: Path, rows: list[dict]) -> str:
     """Return why a claim does not hold on small data, as far as it was found, with the numbers that say so."""
+    found = {row["comparison"]: row for row in rows}
     if claim.endswith("more than clean accuracy explains") and (folder / BY_CORRUPTION).is_file():
-        rows = read_csv(folder / BY_CORRUPTION)
-        grey = [row for row in rows if row["corruption"] in GREYS]
-        rest = [row["residual"] for row in rows if row["corruption"] not in GREYS]
-        points = [100 * (row["control_error"] - row["student_error"]) for row in grey]
+        errors = {row["corruption"]: row for row in read_csv(folder / BY_CORRUPTION)}
+        clean = errors.pop("clean")
+        grey = [row for name, row in errors.items() if name in GREYS]
+        rest = [row["residual"] for name, row in errors.items() if name not in GREYS]
+        gains = [100 * (row["control_error"] - row["student_error"]) for row in grey]
+        part = sum(row["residual"] for row in grey) / sum(row["residual"] for row in errors.values())
         return (
-            f"all of it comes from the {len(grey)} corruptions that move the grey levels of the whole picture "
-            f"({', '.join(row['corruption'] for row in grey)}): there the mean residual is "
-            f"{np.mean([row['residual'] for row in grey]):+.2f}, and the student is {min(points):+.1f} to "
-            f"{max(points):+.1f} points better than the control, less than on clean pictures. On the other "
-            f"{len(rest)}, noise, blur and compression, it is {np.mean(rest):+.2f}: about as robust as its accuracy "
-            "foretells. "
-            "The digits stand on pure black, which those corruptions take away; photographs do not."
+            f"{part:.0%} of it comes from the {len(grey)} corruptions that move the grey levels of the whole picture "
+            f"({', '.join(row['corruption'] for row in grey)}; so grouped after the result was seen). Their mean "
+            f"residual is {np.mean([row['residual'] for row in grey]):+.2f}: there the student is {min(gains):+.1f} to "
+            f"{max(gains):+.1f} points better than the control, on clean pictures "
+            f"{100 * (clean['control_error'] - clean['student_error']):+.1f}. On the other {len(rest)} it is "
+            f"{np.mean(rest):+.2f}."
+            + (
+                " The digits stand on pure black, which those corruptions take away."
+                if "digits" in folder.name
+                else ""
+            )
         )
-    if claim.startswith("precision of round 4"):
+    if claim.startswith("precision of round 4") and "labels of round 4 > of round 2" in found:
+        labels = found["labels of round 4 > of round 2"]
         return (
-            "the threshold stays where it is while the students become surer: more pictures reach it, among them ever "
-            "more of no class, of which every label counts as wrong. The share of the pictures of a class that are "
-            "labeled right rises all the same (the lines above)."
+            f"it is {found[claim]['mean_first']:.1f} against {found[claim]['mean_second']:.1f} %. The threshold stays "
+            "where it is while students become surer, also of pictures of no class, whose labels are all wrong. Of "
+            f"the pictures of a class {labels['mean_first']:.1f} % are labeled right in round 4, in round 2 "
+            f"{labels['mean_second']:.1f} %."
         )
     return "not yet looked into."
-
-
-def of_paper(row: dict) -> bool:
-    """Whether a comparison is a claim of the paper."""
-    return not str(row["source"]).startswith("no claim")
 
 
 def picture(folder: Path) -> str:

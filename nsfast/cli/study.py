@@ -45,6 +45,7 @@ def study(
         table([{"study": one, "question": study_of(one).question} for one in STUDIES])
         print(f"\n{RULE}\n\nnsfast study rq1 --quick --dry-run says what would run.")
         return
+    from nsfast.pipeline.run_folder import lock
     from nsfast.study.estimate import estimate, summary
     from nsfast.study.execute import arms_at_once, run_units, seconds_of, units_of
     from nsfast.study.results import about_study, comparison_rows, point_rows, write_results
@@ -61,7 +62,14 @@ def study(
         table([{"arm": arm.name, "what": arm.says, "settings": " ".join(arm.settings)} for arm in asked.arms])
         return
     target.mkdir(parents=True, exist_ok=True)
-    scores, errors = run_units(asked, units, target, at_once)
+    busy = (
+        f"another nsfast study is working in {target}; wait for it to end, or give another folder with --run"
+    )
+    held = lock(target / ".lock", 3, busy)
+    try:
+        scores, errors = run_units(asked, units, target, at_once)
+    finally:
+        held.release(force=True)
     if not scores:
         raise NsfastError(f"every arm failed; the first: {next(iter(errors.values()))}")
     rows = comparison_rows(asked, scores, errors)
@@ -72,6 +80,8 @@ def study(
     for (seed, arm), why in sorted(errors.items()):
         print(f"failed: seed {seed}, {arm}: {why}")
     print(f"tables and figure: {target}")
+    if errors:
+        raise NsfastError(f"{len(errors)} of {len(units)} arms failed; the same command tries them again")
 
 
 def _shown(row: dict) -> dict[str, str]:

@@ -138,6 +138,8 @@ def _picture(character: str, fonts: tuple[str, ...], size: int, random: np.rando
     brightness = ground.mean()
     if abs(ink.mean() - brightness) < CONTRAST:
         ink = np.clip(ink - ink.mean() + brightness + (CONTRAST if brightness < 0.5 else -CONTRAST), 0, 1)
+        if abs(ink.mean() - brightness) < CONTRAST:  # what was cut off
+            ink = np.full(3, 1.0 if brightness < 0.5 else 0.0, np.float32)
     picture = ground + mask[..., None] * (ink - ground)
     picture += random.normal(0, random.uniform(0, 0.04), picture.shape)
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)

@@ -12,36 +12,38 @@ from nsfast.pipeline.report_html import figure_html, table_html
 
 ABOUT, COMPARISONS, FIGURE = "study.json", "comparisons.csv", "figure.png"
 """Files of a study that are read here."""
+OF_LABELS = ("precision", "label_accuracy")
+"""Measures whose n are pseudo-labels, and no test pictures."""
 
 
 def found_studies(run: str | Path) -> list[Path]:
-    """Return the folders of the studies beside a run, of those that come with nsfast where there are none.
-
-    Beside a run is a folder `studies` next to it, or next to the folder that it lies in.
-    """
+    """Return the folders of the studies beside a run: in `studies` next to it, or next to the folder it lies in."""
     run = Path(run).resolve()
-    for folder in (run.parent / "studies", run.parent.parent / "studies", shipped_studies()):
-        found = sorted(
-            path.parent for path in folder.glob(f"*/{ABOUT}") if (path.parent / COMPARISONS).is_file()
-        )
-        if found:
-            return found
-    return []
+    return next(filter(None, map(_studies_in, (run.parent / "studies", run.parent.parent / "studies"))), [])
 
 
-def shipped_studies() -> Path:
-    """Return the folder of the studies that come with nsfast: in the installed package, or in a checkout."""
+def shipped_studies() -> list[Path]:
+    """Return the folders of the studies that come with nsfast."""
+    return _studies_in(_shipped())
+
+
+def _studies_in(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{ABOUT}") if (path.parent / COMPARISONS).is_file())
+
+
+def _shipped() -> Path:
+    """In the installed package, or in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "findings"
     return inside if inside.is_dir() else package.parent / "benchmarks" / "findings"
 
 
 def studies_html(folders: Sequence[Path]) -> str:
-    """Return figures and tables of studies as HTML, empty where there are none."""
+    """Return figures and tables of studies as HTML, empty where there are none; of those of nsfast the tables alone."""
     if not folders:
         return ""
     about = [read_json(folder / ABOUT) for folder in folders]
-    of_nsfast = folders[0].parent == shipped_studies()
+    of_nsfast = folders[0].parent == _shipped()
     whose = (
         "run beside this one"
         if not of_nsfast
@@ -54,7 +56,7 @@ def studies_html(folders: Sequence[Path]) -> str:
         rows = read_csv(folder / COMPARISONS)
         parts += [
             f"<h3>{escape(what['study'])}: {escape(what['question'])}</h3>",
-            figure_html(folder / FIGURE),
+            "" if of_nsfast else figure_html(folder / FIGURE),
             table_html([claim_row(row) for row in rows]),
             f"<p class='note'>{escape(made_how(what, rows))}</p>",
         ]
@@ -86,7 +88,7 @@ def claim_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 def made_how(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return set, n, seeds, hours, machine and command of a study, in a sentence."""
-    n = max((int(row["n"]) for row in rows if row["n"] != ""), default=0)
+    n = max((int(row["n"]) for row in rows if row["n"] != "" and row["measure"] not in OF_LABELS), default=0)
     return (
         f"{about['data']}; {len(about['seeds'])} seeds, up to {n:,} test pictures of all seeds together; "
         f"{about['hours_of_stages']} hours of stages on {about['machine']}; {about['command']}"

@@ -15,7 +15,7 @@ MEASURES = {
     "label_accuracy": "share of the unlabeled pictures of a class that are labeled right",
     "shifted_accuracy": "accuracy on test pictures of fonts never seen",
     "corruption_accuracy": "mean accuracy on corrupted pictures",
-    "steadiness": "share of frames whose class does not flip",
+    "steadiness": "share of frames whose class does not flip, over the perturbations but kinds of noise",
     "hard_accuracy": "accuracy on the test pictures that the teacher gets wrong",
     "fgsm_accuracy": "accuracy under FGSM, epsilon 8/255",
     "pgd_accuracy": "accuracy under PGD, epsilon 8/255",
@@ -60,9 +60,8 @@ class Comparison:
         first, second: what is compared; the difference is first minus second.
         measure: of `MEASURES`.
         paper: the paper's difference in points (of 100), None where it prints none.
-        source: where the paper says it.
+        source: where the paper says it; empty, or what begins with "no claim of the paper", where it does not.
         differs: what the paper did otherwise, in a sentence.
-        of_paper: whether it is a claim of the paper; the verdict of another is "better" or "worse".
         second_measure: of the second model, where it is another one.
     """
 
@@ -73,8 +72,12 @@ class Comparison:
     paper: float | None = None
     source: str = ""
     differs: str = ""
-    of_paper: bool = True
     second_measure: str = ""
+
+    @property
+    def of_paper(self) -> bool:
+        """Whether it is a claim of the paper; the verdict of another is "better" or "worse"."""
+        return bool(self.source) and not self.source.startswith("no claim of the paper")
 
     @property
     def sides(self) -> tuple[tuple[Point, str], tuple[Point, str]]:

@@ -10,6 +10,7 @@ from nsfast.errors import NsfastError
 from nsfast.files import read_json, write_json
 from nsfast.pipeline.execute_here import execute_here
 from nsfast.pipeline.profile import Profile, resolve
+from nsfast.pipeline.run_folder import images_stand
 from nsfast.pipeline.runner import chosen_stages, run_profile
 from nsfast.pipeline.stages import Records
 from nsfast.study.score import score, score_key, scores_file
@@ -43,6 +44,8 @@ def standing_scores(
     if not path.is_file():
         return None
     try:
+        if not images_stand(run, profile):
+            return None
         records, kept = Records(run), read_json(path)
         stages = [stage for name in last for stage in chosen_stages(profile, name)]
         if all(records.stands(stage, stages) for stage in stages) and kept["key"] == score_key(run, points):

@@ -24,23 +24,23 @@ def findings(data: str, full: bool) -> Study:
         "threshold",
         ("balancing.threshold=0.3",),
         source=OWN,
-        of_paper=False,
     )
     against("balanced > not balanced", "unbalanced", ("balancing.method=none",), source=FINDING)
     against("joint > pretraining, then finetuning", "pretrain", ("student.order=pretrain",), source=FINDING)
-    against("ratio 4 > ratio 1", "ratio", ("student.ratio=1",), source=FINDING)
+    against(
+        *(f"ratio {known.ratio} > ratio 1", "ratio", ("student.ratio=1",)),
+        source=OWN,
+        differs="Of B4 the paper has 84.0 at 3:1 and at 1:1; a large ratio helps large models only.",
+    )
     small = (f"student.size={known.sizes[0]}", *ONE_ROUND)  # as the teacher, whose weights a warm start takes
     arms += [Arm("scratch", small, "from scratch, as small as the teacher")]
     arms += [Arm("warm", ("student.start=teacher", *small), "from the teacher's weights")]
     scratch, warm = Point("scratch", "round-1"), Point("warm", "round-1")
     comparisons.append(Comparison("from scratch > from the teacher", scratch, warm, source=FINDING))
-    against(
-        "label smoothing > none", "no-smoothing", ("student.label_smoothing=0",), source=OWN, of_paper=False
-    )
+    against("label smoothing > none", "no-smoothing", ("student.label_smoothing=0",), source=OWN)
     against(
         *("loss of all pictures > of each stream", "per-stream", ("student.loss_normalisation=per_stream",)),
         source=OWN,
-        of_paper=False,
     )
     comparisons.append(
         Comparison(
@@ -48,7 +48,6 @@ def findings(data: str, full: bool) -> Study:
             base,
             base,
             source=OWN,
-            of_paper=False,
             second_measure="raw_accuracy",
         )
     )

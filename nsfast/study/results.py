@@ -85,9 +85,10 @@ def comparison_rows(
         rows.append(
             about
             | numbers
-            | {"verdict": word, "paper": "" if comparison.paper is None else comparison.paper}
+            | {"verdict": word, "claim": "paper" if comparison.of_paper else "own"}
+            | {"paper": "" if comparison.paper is None else comparison.paper}
             | {"source": comparison.source, "differs": comparison.differs}
-            | {"note": _failures(comparison, errors or {})}
+            | {"note": _failures(comparison, errors or {}, len(seeds) - len(known))}
         )
     return rows
 
@@ -112,11 +113,14 @@ def scale(comparison: Comparison) -> int:
     return 1 if comparison.measure == "residual" else 100
 
 
-def _failures(comparison: Comparison, errors: Mapping[tuple[int, str], str]) -> str:
+def _failures(comparison: Comparison, errors: Mapping[tuple[int, str], str], missing: int) -> str:
+    """Why seeds are missing from a comparison."""
     arms = {comparison.first.arm, comparison.second.arm}
     failed = [
         f"{arm} failed with seed {seed}: {why}" for (seed, arm), why in sorted(errors.items()) if arm in arms
     ]
+    if missing > len(failed):
+        failed.append(f"nothing to measure in {missing - len(failed)} other seed(s)")
     return "; ".join(failed)
 
 

@@ -75,8 +75,10 @@ def score(run: Path, profile: Profile, points: Points) -> list[dict[str, Any]]:
         values |= _accuracies(run, other.test, "shifted", shifted, "shifted_accuracy")
     rows = []
     for model, measure in points:
-        if (model, measure) in values:  # a teacher without an error leaves no hard pictures
-            value, n = values[model, measure]
+        value, n = values.get((model, measure), (None, 0))
+        if (
+            value is not None
+        ):  # a teacher without an error leaves no hard pictures, a high threshold no labels
             rows.append({"model": model, "measure": measure, "value": float(value), "n": int(n)})
     write_json(scores_file(run), {"key": score_key(run, points), "rows": rows})
     return rows

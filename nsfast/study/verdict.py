@@ -14,8 +14,8 @@ RULE = (
     "The rule, fixed before: each seed gives one difference, of both models on the same test pictures. Its mean over "
     "seeds has Student's 95 % interval; p-values of the paired t test are adjusted by Holm within the study. A finding "
     "is reproduced where the adjusted p-value is below 0.05 in the paper's direction, contradicted where it is so in "
-    "the other, else undecided, with the smallest effect that would have been seen with 80 % power. What is no claim "
-    "of the paper is better, worse or undecided."
+    "the other, else undecided, with the smallest effect that would have been seen with 80 % power by the first of "
+    "Holm's tests. What is no claim of the paper is better, worse or undecided."
 )
 """What is printed before a study starts."""
 
@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
     p_value: float
     p_holm: float
     smallest: float
-    """The smallest true effect that is found with 80 % power by one test at 5 %, given how the seeds vary."""
+    """The smallest true effect that is found with 80 % power by the first of Holm's tests, given how the seeds vary."""
 
 
 def verdicts(families: Sequence[Sequence[float]]) -> list[Verdict]:
@@ -61,7 +61,7 @@ def verdicts(families: Sequence[Sequence[float]]) -> list[Verdict]:
             _word(interval.mean, p_holm),
             *(interval.mean, interval.low, interval.high, interval.n),
             *(p_value, float(p_holm)),
-            smallest_effect(interval.deviation, interval.n),
+            smallest_effect(interval.deviation, interval.n, 1 - (1 - LEVEL) / len(found)),
         )
         for (interval, p_value), p_holm in zip(found, adjusted, strict=True)
     ]
@@ -89,5 +89,8 @@ def smallest_effect(deviation: float, n: int, level: float = LEVEL, power: float
     if deviation == 0:
         return 0.0
     edge = t.ppf(0.5 + level / 2, n - 1)
-    shift = brentq(lambda c: nct.sf(edge, n - 1, c) - power, 0, 100)
+    high = 10.0
+    while nct.sf(edge, n - 1, high) < power:
+        high *= 2
+    shift = brentq(lambda c: nct.sf(edge, n - 1, c) - power, 0, high)
     return float(shift * deviation / np.sqrt(n))

@@ -15,8 +15,8 @@ STUDY = Study(
     (Arm("a"), Arm("b")),
     (
         Comparison("a > b", A, B, paper=2.0, source="there"),
-        Comparison("b > a", B, A),
-        Comparison("mean > raw", A, A, of_paper=False, second_measure="raw_accuracy"),
+        Comparison("b > a", B, A, source="there"),
+        Comparison("mean > raw", A, A, second_measure="raw_accuracy"),
     ),
 )
 
@@ -58,7 +58,9 @@ def test_a_failed_arm_is_left_out_and_named_and_loses_no_other():
     del found[2, "b"]
     rows = comparison_rows(STUDY, found, {(1, "b"): "no memory", (2, "b"): "no memory"})
     assert rows[0]["verdict"] == "not measured" and rows[0]["difference"] == ""
-    alone = comparison_rows(STUDY, found, {})[2]
+    unsaid = comparison_rows(STUDY, found, {})
+    assert unsaid[0]["note"] == "nothing to measure in 2 other seed(s)"
+    alone = unsaid[2]
     assert rows[2]["p_holm"] == alone["p_value"]  # the family is what was measured
 
 

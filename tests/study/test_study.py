@@ -31,9 +31,9 @@ STUDY = Study(
     ),
     (
         Comparison("soft > hard", BASE, HARD, paper=1.8, source="there"),
-        Comparison("student > control", BASE, Point("base", "control")),
+        Comparison("student > control", BASE, Point("base", "control"), source="there"),
         Comparison("labels", BASE, BROKEN),
-        Comparison("average > raw", BASE, BASE, of_paper=False, second_measure="raw_accuracy"),
+        Comparison("average > raw", BASE, BASE, second_measure="raw_accuracy"),
     ),
     (*TESTED, "teacher.epochs=3"),
 )

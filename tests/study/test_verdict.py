@@ -32,6 +32,18 @@ def test_a_verdict_needs_the_adjusted_p_value_and_the_direction_of_the_paper():
     assert found[0].low > 0 and found[1].high < 0
 
 
+def test_the_smallest_effect_of_a_study_is_that_of_holms_first_test():
+    one, two = [1.0, 2.0, 4.0, 3.0], [0.1, -0.2, 0.3, 0.0]
+    found = verdicts([one, two, two])
+    assert found[0].smallest == pytest.approx(smallest_effect(np.std(one, ddof=1), 4, 1 - 0.05 / 3))
+    assert (
+        found[0].smallest
+        > verdicts([one])[0].smallest
+        == pytest.approx(smallest_effect(np.std(one, ddof=1), 4))
+    )
+    assert verdicts([[0.0, 1.0]] * 10)[0].smallest > 50  # two seeds and ten claims see next to nothing
+
+
 def test_differences_without_variance():
     same, nothing = verdicts([[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]])
     assert (same.verdict, same.p_value, same.smallest) == ("reproduced", 0.0, 0.0)
