@@ -116,6 +116,7 @@ def run_units(
         finally:
             for process, _ in running.values():
                 process.kill()
+                process.wait()
     return scores, errors
 
 
