@@ -47,7 +47,7 @@ def studies_html(folders: Sequence[Path]) -> str:
     whose = (
         "run beside this one"
         if not of_nsfast
-        else "that come with nsfast; nsfast study NAME runs one of your own"
+        else "that come with nsfast (figures: docs/findings.md); nsfast study NAME runs your own"
     )
     parts = [
         f"<h2>The paper's questions, asked again</h2><p class='note'>Studies {whose}. {escape(about[0]['rule'])}</p>"
