@@ -91,6 +91,7 @@ class LabelingJob:
         """Return what the label table will say of itself."""
         from nsfast.labels import Origin
         from nsfast.labels.labeling.teachers import preprocessing_of
+        from nsfast.pipeline.origin import noise_of
         from nsfast.training.model_file import read_about
         from nsfast.training.targets import usual_top
 
@@ -101,19 +102,11 @@ class LabelingJob:
             classes=classes,
             teacher="+".join(about["fingerprint"] for about in abouts),
             round=self.round,
-            preprocessing=preprocessing_of(networks, pictures, self.flip) | self._noise_of(abouts),
+            preprocessing=preprocessing_of(networks, pictures, self.flip)
+            | (noise_of(abouts, self.batch) if self.noise else {}),
             top=top,
             pictures=self.pictures or getattr(pictures, "fingerprint", ""),
         )
-
-    def _noise_of(self, abouts: list[dict]) -> dict:
-        """What labels say of the noise that their teachers were under; nothing where they were under none."""
-        names = ("randaugment", "dropout", "stochastic_depth")
-        said = [
-            {key: value for key, value in about["recipe"].items() if key.startswith(names)}
-            for about in abouts
-        ]
-        return {"noise": said, "batch": self.batch} if self.noise else {}
 
     def check(self) -> None:
         """Raise `NsfastError` for what can be told to be wrong before anything is loaded."""

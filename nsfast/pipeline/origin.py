@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,6 +46,8 @@ def expected_origin(run: Path, stage: Stage, images: ImageSet, found: Origin) ->
     flip = labeling.get("flip", False)
     preprocessing = preprocessing_of([_shell(about) for about in models], images.unlabeled, flip)
     preprocessing.pop("precision")
+    if labeling.get("noise"):
+        preprocessing |= noise_of(models, labeling["batch_size"])
     precision = {name: value for name, value in found.preprocessing.items() if name == "precision"}
     return Origin(
         classes=images.classes,
@@ -54,6 +57,20 @@ def expected_origin(run: Path, stage: Stage, images: ImageSet, found: Origin) ->
         top=found.top,
         pictures=found.pictures,
     )
+
+
+def noise_of(abouts: Sequence[Mapping], batch: int) -> dict[str, Any]:
+    """Return what labels say of the noise that their teachers were under, and of the batches that it was drawn for.
+
+    Args:
+        abouts: `model.json` of the teachers.
+        batch: pictures in a forward pass.
+    """
+    names = ("randaugment", "dropout", "stochastic_depth")
+    said = [
+        {key: value for key, value in about["recipe"].items() if key.startswith(names)} for about in abouts
+    ]
+    return {"noise": said, "batch": batch}
 
 
 def _shell(about: dict) -> SimpleNamespace:

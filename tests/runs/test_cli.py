@@ -315,3 +315,12 @@ def test_a_run_on_a_terminal_shows_progress_and_ends(quick, plain_environment, t
     os.close(read)
     assert process.wait(60) == 0
     assert b"epoch" in shown and b"teacher: finished" in shown and b"1 stage(s) ran" in shown
+
+
+@pytest.mark.slow
+def test_labels_of_a_noised_teacher_go_on_to_a_student(command_here, quick, tmp_path):
+    line = ["run", "digits", *quick, "--set", "labeling.noise=true", "--until", "student"]
+    command_here(*line, cwd=tmp_path)
+    about = json.loads((tmp_path / RUN / "round-1/labels/manifest.json").read_text())
+    assert about["origin"]["preprocessing"]["noise"][0]["randaugment_n"] == 2
+    assert (tmp_path / RUN / "round-1/model.safetensors").is_file()
