@@ -6,6 +6,7 @@ sentence with a number is made from the tables.
 
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ FINDINGS = HERE.parent / "benchmarks" / "findings"
 FILES = ("comparisons.csv", "points.csv", "study.json", "figure.png")
 ORDER = ("rq1", "rq2", "rq3", "rq4", "rq5", "findings")
 BY_CORRUPTION = "by_corruption.csv"
+QUICK = 5
+"""Seeds of the quick form."""
 GREYS = ("brightness", "contrast", "fog", "frost", "snow")
 """The corruptions that move the grey levels of a whole picture."""
 
@@ -65,6 +68,7 @@ def page(folders: list[Path]) -> str:
         "own effects are of ImageNet and stand there for orientation.",
         "",
         studies[0][1]["rule"] if studies else "",
+        *extended(about for _, about, _ in studies),
     ]
     for folder, about, found in studies:
         lines += [
@@ -95,6 +99,13 @@ def page(folders: list[Path]) -> str:
         lines += [line for name in against for line in ("", f"**{name}**: {why(name, folder, found)}")]
         lines += ["", "Arms: " + "; ".join(arm_words(name, arm) for name, arm in about["arms"].items()) + "."]
     return "\n".join(lines) + "\n"
+
+
+def extended(abouts: Iterable[dict]) -> list[str]:
+    """Return what has to be said of studies with more seeds than the quick form has: it was run, and seen, first."""
+    more = [f"{about['study']} ({len(about['seeds'])})" for about in abouts if len(about["seeds"]) > QUICK]
+    said = f"Looked at with {QUICK} seeds before more were run, which the p-values do not know: {', '.join(more)}."
+    return ["", said] if more else []
 
 
 def residual_rows(study: Path) -> list[dict]:
