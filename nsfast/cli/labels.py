@@ -55,7 +55,7 @@ def label(
     round: Annotated[int, typer.Option(min=1, help="Which round these labels are of.")] = 1,
 ):
     """Label pictures with a model. Several of these may work on one OUT, on any machines; any may be killed."""
-    from nsfast.pipeline.labeled import find_leaks, say_quarantined
+    from nsfast.pipeline.after_labeling import find_leaks, say_quarantined
     from nsfast.pipeline.labeling import LabelingJob, run_labeling
 
     job = LabelingJob(

@@ -45,6 +45,7 @@ def study(
         table([{"study": one, "question": study_of(one).question} for one in STUDIES])
         print(f"\n{RULE}\n\nnsfast study rq1 --quick --dry-run says what would run.")
         return
+    from nsfast.pipeline.report_studies import claim_row
     from nsfast.pipeline.run_folder import lock
     from nsfast.study.estimate import estimate, summary
     from nsfast.study.execute import arms_at_once, run_units, seconds_of, units_of
@@ -76,32 +77,9 @@ def study(
     command = f"nsfast study {name} --set {data} --seeds {len(chosen)}{' --full' if full else ' --quick'}"
     about = about_study(asked, chosen, seconds_of(units), command)
     write_results(target, point_rows(asked, scores), rows, about)
-    table([_shown(row) for row in rows])
+    table([claim_row(row) for row in rows])
     for (seed, arm), why in sorted(errors.items()):
         print(f"failed: seed {seed}, {arm}: {why}")
     print(f"tables and figure: {target}")
     if errors:
         raise NsfastError(f"{len(errors)} of {len(units)} arms failed; the same command tries them again")
-
-
-def _shown(row: dict) -> dict[str, str]:
-    """A comparison in a line of the terminal."""
-    if row["difference"] == "":
-        return {
-            "claim": row["comparison"],
-            "difference": "",
-            "interval": "",
-            "p (Holm)": "",
-            "verdict": row["verdict"],
-        }
-    digits = 1 if row["unit"] == "points" else 2
-    verdict = row["verdict"]
-    if verdict == "undecided":
-        verdict += f" (would have seen {row['smallest']:.{digits}f})"
-    return {
-        "claim": row["comparison"],
-        "difference": f"{row['difference']:+.{digits}f}",
-        "interval": f"[{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]",
-        "p (Holm)": f"{row['p_holm']:.3f}",
-        "verdict": verdict,
-    }

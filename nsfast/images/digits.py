@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nsfast.errors import within
+from nsfast.images.fonts import font_folder
 from nsfast.images.image_set import ImageProblem, ImageSet, Split
 from nsfast.images.subsets import spread
 from nsfast.streams import hash_order, numpy_stream
@@ -120,12 +121,9 @@ def enlarge(pictures: np.ndarray, size: int) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _fonts() -> tuple[Path, ...]:
     """Text fonts that matplotlib ships (its symbol and display-size fonts left out)."""
-    import matplotlib
-
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     text = ("DejaVuSans", "DejaVuSerif", "STIXGeneral")
     return tuple(
-        sorted(p for p in folder.glob("*.ttf") if p.name.startswith(text) and "Display" not in p.name)
+        sorted(p for p in font_folder().glob("*.ttf") if p.name.startswith(text) and "Display" not in p.name)
     )
 
 

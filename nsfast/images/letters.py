@@ -9,11 +9,11 @@ that are shifted.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from nsfast.errors import within
+from nsfast.images.fonts import font_folder
 from nsfast.images.image_set import ImageSet, Split
 from nsfast.images.subsets import spread
 from nsfast.streams import numpy_stream
@@ -177,13 +177,6 @@ def _glyph(font: str, character: str):
     from PIL import Image, ImageDraw, ImageFont
 
     canvas = Image.new("L", (CANVAS, CANVAS))
-    drawn = ImageFont.truetype(str(_font_folder() / f"{font}.ttf"), EM)
+    drawn = ImageFont.truetype(str(font_folder() / f"{font}.ttf"), EM)
     ImageDraw.Draw(canvas).text((CANVAS / 2, BASELINE), character, fill=255, font=drawn, anchor="ms")
     return canvas
-
-
-@cache
-def _font_folder() -> Path:
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"

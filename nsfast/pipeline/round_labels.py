@@ -78,7 +78,7 @@ class RoundLabels:
 
         Those that are validated or tested on, too, are listed in `labels/leaked.csv`.
         """
-        from nsfast.pipeline.labeled import find_leaks, say_quarantined
+        from nsfast.pipeline.after_labeling import find_leaks, say_quarantined
         from nsfast.pipeline.labeling import run_labeling
 
         labels = run_labeling(job, self.stage.parameters["num_processes"], self.stage.parameters["engine"])

@@ -24,7 +24,9 @@ MEASURES = {
 """What can be compared, all better when larger; shares but the last, which is in log-odds."""
 OF_LABELS = ("precision", "label_accuracy")
 """Measured by the truth, which measures and nothing else: of the labels that a round's student learns from."""
-ROBUST = tuple(MEASURES)[5:]
+ROBUST = (
+    *("corruption_accuracy", "steadiness", "hard_accuracy", "fgsm_accuracy", "pgd_accuracy", "residual"),
+)
 """Measured by `nsfast.analysis.measurement`, of control, teacher and the last student of a run together."""
 
 

@@ -15,6 +15,7 @@ from nsfast.files import read_json, write_json
 from nsfast.pipeline.profile import Profile, resolve
 from nsfast.study.design import Arm, Study
 from nsfast.study.job import standing_scores
+from nsfast.study.score import scores_file
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def run_units(
                     del running[unit]
                     key, done = (unit.seed, unit.arm.name), total - len(waiting) - len(running)
                     if process.returncode == 0:
-                        scores[key] = read_json(unit.run / "scores.json")["rows"]
+                        scores[key] = read_json(scores_file(unit.run))["rows"]
                         outcome = "finished"
                     else:
                         errors[key] = _error(job, folder, unit, process.returncode)

@@ -12,7 +12,6 @@ from nsfast.study.design import OF_LABELS, ROBUST
 
 if TYPE_CHECKING:
     from nsfast.images import Split
-    from nsfast.robustness.protocol import RobustnessProtocol
 
 PROTOCOL = 1
 """Counts up whenever the same models would get other scores."""
@@ -73,13 +72,12 @@ def score(run: Path, profile: Profile, points: Points) -> list[dict[str, Any]]:
         data = {name: value for name, value in profile.groups["data"].items() if name != "name"}
         other = READERS[profile.groups["data"]["name"]](**{**data, "shifted": True}, seed=profile.seed)
         values |= _accuracies(run, other.test, "shifted", shifted, "shifted_accuracy")
-    rows = []
-    for model, measure in points:
-        value, n = values.get((model, measure), (None, 0))
-        if (
-            value is not None
-        ):  # a teacher without an error leaves no hard pictures, a high threshold no labels
-            rows.append({"model": model, "measure": measure, "value": float(value), "n": int(n)})
+    # a teacher without an error leaves no hard pictures, a high threshold no labels
+    found = [(point, values[point]) for point in points if values.get(point, (None,))[0] is not None]
+    rows = [
+        {"model": model, "measure": measure, "value": float(value), "n": int(n)}
+        for (model, measure), (value, n) in found
+    ]
     write_json(scores_file(run), {"key": score_key(run, points), "rows": rows})
     return rows
 
@@ -103,16 +101,10 @@ def _accuracies(
     return {(model, measure): (found.right.mean(), len(found)) for model, found in answers.items()}
 
 
-def protocol() -> RobustnessProtocol:
-    """Return what is measured of robustness."""
-    from nsfast.pipeline.robustness import protocol_of
-
-    return protocol_of(ROBUSTNESS)
-
-
 def _robust(run: Path, profile: Profile, images, student: str) -> dict[tuple[str, str], tuple[float, int]]:
     """Every measure of robustness of control, teacher and a student."""
     from nsfast.analysis.measurement import Measurement
+    from nsfast.pipeline.robustness import protocol_of
     from nsfast.streams import stream_seed
     from nsfast.training.model_file import load_model, read_about
 
@@ -120,7 +112,7 @@ def _robust(run: Path, profile: Profile, images, student: str) -> dict[tuple[str
     measured = Measurement(
         {name: load_model(run / name) for name in names},
         images.test,
-        protocol(),
+        protocol_of(ROBUSTNESS),
         images.classes,
         control="control",
         teacher="teacher",

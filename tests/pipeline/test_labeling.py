@@ -21,8 +21,8 @@ from nsfast.files import read_csv
 from nsfast.labels import Balancing, read_labels, read_selection
 from nsfast.labels.storage import read_targets
 from nsfast.models import build_model
+from nsfast.pipeline.after_labeling import find_leaks
 from nsfast.pipeline.balancing import balance_table, decisions_of
-from nsfast.pipeline.labeled import find_leaks
 from nsfast.pipeline.labeling import LabelingJob, run_labeling
 from nsfast.training import Recipe
 from nsfast.training.model_file import save_model
