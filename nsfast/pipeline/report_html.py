@@ -16,8 +16,9 @@ th { text-align: left; border-bottom: 2px solid #ccc }
 th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums }
 td { white-space: nowrap }
 summary { cursor: pointer } .answer { font-size: 1.1em }
-small { color: #666 } .robust { font-size: .82em } .robust td { vertical-align: top; padding-right: .6em }
-.robust td:first-child, .robust .paper { white-space: normal } .paper { color: #666; max-width: 8em }
+small { color: #666 } .robust { font-size: .74em } .robust td, .robust th { vertical-align: top; padding-right: .4em }
+.robust td:first-child, .robust .paper { white-space: normal } .robust td:first-child { min-width: 7.5em }
+.robust small { font-size: .82em } .paper { color: #666; max-width: 7em }
 """
 
 
