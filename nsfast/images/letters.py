@@ -1,9 +1,9 @@
 """Letters: 62 characters in the fonts that matplotlib ships, as small colour pictures; as many as are asked for.
 
-Font, pose, colours, ground, blur and noise are random. A character keeps its place on the line and its size in the
-font, so that c and C, or o and O, can be told apart by their height; of some fonts O and 0 or I and l cannot, as in
-print. The unlabeled pool is uneven, and part of it is of no class: symbols. Some fonts are held out, for test pictures
-that are shifted.
+Font, pose, colours, ground, blur and noise are random; the ink is darker than the ground, as in print. A character
+keeps its place on the line and its size in the font, so that c and C, or o and O, can be told apart by their height; of
+some fonts O and 0 or I and l cannot, as in print. The unlabeled pool is uneven, and part of it is of no class: symbols.
+Some fonts are held out, for test pictures that are shifted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HELD_OUT = ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBo
 CANVAS, EM, BASELINE = 64, 40, 46
 """Pixels: side on which a character is drawn, size of the font, height of the line."""
 CONTRAST = 0.4
-"""The least difference in brightness between ink and ground, 0 to 1."""
+"""How much darker than the ground the ink is at least, in brightness 0 to 1."""
 
 
 def letters(
@@ -134,27 +134,25 @@ def _picture(character: str, fonts: tuple[str, ...], size: int, random: np.rando
         np.asarray(mask.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.9) * size / 32)), np.float32)
         / 255
     )
-    ground, ink = _ground(size, random), _ink(random)
-    brightness = ground.mean()
-    if abs(ink.mean() - brightness) < CONTRAST:
-        ink = np.clip(ink - ink.mean() + brightness + (CONTRAST if brightness < 0.5 else -CONTRAST), 0, 1)
-        if abs(ink.mean() - brightness) < CONTRAST:  # what was cut off
-            ink = np.full(3, 1.0 if brightness < 0.5 else 0.0, np.float32)
+    ground = _ground(size, random)
+    ink = _ink(ground.mean(), random)
     picture = ground + mask[..., None] * (ink - ground)
     picture += random.normal(0, random.uniform(0, 0.04), picture.shape)
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _ink(random: np.random.Generator) -> np.ndarray:
-    return random.uniform(0, 1, 3).astype(np.float32)
+def _ink(ground: float, random: np.random.Generator) -> np.ndarray:
+    """Return a colour that is darker than the ground by `CONTRAST` or more, float32 (3,)."""
+    ink = random.uniform(0, 0.5, 3)
+    return (ink * min(1, (ground - CONTRAST) / ink.mean())).astype(np.float32)
 
 
 def _ground(size: int, random: np.random.Generator) -> np.ndarray:
     """Return what lies behind: one colour, a gradient, stripes or clouds of two, float32 (size, size, 3)."""
     from PIL import Image
 
-    first = random.uniform(0, 1, 3)
-    second = np.clip(first + random.uniform(-0.15, 0.15, 3), 0, 1)
+    first = random.uniform(0.5, 1, 3)
+    second = np.clip(first + random.uniform(-0.075, 0.075, 3), 0.5, 1)
     y, x = np.mgrid[0:size, 0:size] / size
     angle = random.uniform(0, 2 * np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)

@@ -14,7 +14,7 @@ from nsfast.pipeline.run_folder import images_stand
 from nsfast.pipeline.runner import chosen_stages, run_profile
 from nsfast.pipeline.stages import Records
 from nsfast.study.score import score, score_key, scores_file
-from nsfast.study.share import share_stages
+from nsfast.study.share import share_images, share_stages
 
 
 def run_arm(
@@ -28,8 +28,9 @@ def run_arm(
         last: the stages up to which it runs.
         points: models and measures.
     """
-    run_profile(run, profile, until="images")
     others = sorted(path.parent for path in run.parents[2].glob(f"*/{run.parent.name}/*/profile.yaml"))
+    share_images(run, profile, others)
+    run_profile(run, profile, until="images")
     for name in last:
         share_stages(run, chosen_stages(profile, name), others)
         run_profile(run, profile, until=name, executor=execute_here)

@@ -6,24 +6,21 @@ from collections.abc import Callable
 
 from nsfast.errors import choice
 from nsfast.study.design import Arm, Comparison, Point, Study
+from nsfast.study.noise_and_size import NO_NOISE, TABLE_NOISE, UNLABELED_ONLY, research_question_2
 from nsfast.study.recipe_findings import findings
 from nsfast.study.sets import DATA, FINDING, ONE_ROUND, OWN, THREE_ROUNDS, study_on
 
-TABLE_NOISE = "noise ablation, EfficientNet-B5, 130 million unlabeled pictures (version 2)"
-TABLE_SIZES = "B0 to B7 with a teacher of their own size and with L2 as teacher (version 2)"
 TABLE_RATIO = "batch size ratio, L2 of 87.4 as teacher, 6:1 against 3:1 (version 2)"
 TABLE_SOFT = "soft and hard labels by confidence, B0, read off the plot to 0.03 (version 2)"
 
-NO_AUGMENTATION = ("student.randaugment_n=0",)
-NO_DEPTH, NO_DROPOUT = ("student.stochastic_depth=0",), ("student.dropout=0",)
-NO_NOISE = (*NO_AUGMENTATION, *NO_DEPTH, *NO_DROPOUT)
-SIZE = "The larger network is better by itself, too."
-UNLABELED_ONLY = "The paper takes the noise off the pseudo-labeled pictures alone; here both streams lose it."
+SOFT_FROM = {0.8: 0.1, 0.5: 0.3}
+"""By threshold: what soft labels gain over hard ones, mean of the bands from there on."""
 
 
 def research_question_1(data: str, full: bool) -> Study:
     """Is a noisy student better than supervised training?"""
     known = DATA[data]
+    grown = known.sizes[1] > known.sizes[0]
     arms = [
         Arm("base", THREE_ROUNDS, "three rounds; the control sees as many labeled pictures as a student"),
         Arm("longer-control", (known.longer, *ONE_ROUND), "the control trains twice as long"),
@@ -47,7 +44,7 @@ def research_question_1(data: str, full: bool) -> Study:
             *("student 1 > control", first, Point("base", "control")),
             paper=1.0,
             source="one iteration at equal size, mean of B0 to B7 (version 2)",
-            differs="There the student is as large as its teacher, here larger.",
+            differs="There the student is as large as its teacher, here larger." if grown else "",
         ),
         Comparison(
             *("student 1 > plain pseudo-labels", first, Point("without-noise", "round-1")),
@@ -73,71 +70,6 @@ def research_question_1(data: str, full: bool) -> Study:
             )
         )
     return study_on("rq1", "Is a noisy student better than supervised training?", data, arms, comparisons)
-
-
-def research_question_2(data: str, full: bool) -> Study:
-    """What do noise and the sizes of student and teacher do?"""
-    base, (teacher, student, larger) = Point("base", "round-1"), DATA[data].sizes
-
-    def one(name: str, arm: str, **about) -> Comparison:
-        return Comparison(name, base, Point(arm, "round-1"), **about)
-
-    noise = {"source": TABLE_NOISE, "differs": UNLABELED_ONLY}
-    arms = [
-        Arm("base", ONE_ROUND, "all noise"),
-        Arm("no-augmentation", (*NO_AUGMENTATION, *ONE_ROUND), "stochastic depth and dropout"),
-        Arm("no-noise", (*NO_NOISE, *ONE_ROUND), "no noise at all"),
-        Arm("only-augmentation", (*NO_DEPTH, *NO_DROPOUT, *ONE_ROUND), "RandAugment alone"),
-        Arm("only-depth", (*NO_AUGMENTATION, *NO_DROPOUT, *ONE_ROUND), "stochastic depth alone"),
-        Arm("only-dropout", (*NO_AUGMENTATION, *NO_DEPTH, *ONE_ROUND), "dropout alone"),
-        Arm("noised-teacher", ("labeling.noise=true", *ONE_ROUND), "the teacher is noised while it labels"),
-        Arm("smaller", (f"student.size={teacher}", *ONE_ROUND), "as small as the teacher"),
-        Arm("larger", (f"student.size={larger}", *ONE_ROUND), "a larger student"),
-        Arm("larger-teacher", (f"teacher.size={student}", *ONE_ROUND), "a teacher as large as the student"),
-    ]
-    comparisons = [
-        one("all noise > without augmentation", "no-augmentation", paper=0.3, **noise),
-        one("all noise > no noise", "no-noise", paper=0.6, **noise),
-        one("un-noised teacher > noised", "noised-teacher", paper=0.5, source=TABLE_NOISE),
-        Comparison(
-            "augmentation alone > no noise",
-            Point("only-augmentation", "round-1"),
-            Point("no-noise", "round-1"),
-        ),
-        Comparison(
-            *(
-                "stochastic depth alone > no noise",
-                Point("only-depth", "round-1"),
-                Point("no-noise", "round-1"),
-            )
-        ),
-        Comparison(
-            *("dropout alone > no noise", Point("only-dropout", "round-1"), Point("no-noise", "round-1")),
-        ),
-        one(
-            "student larger than its teacher > as large",
-            "smaller",
-            paper=1.6,
-            source="student size, B0 teaches B1 against B0 (version 2)",
-            differs=SIZE,
-        ),
-        Comparison("still larger student > larger", Point("larger", "round-1"), base),
-        Comparison(
-            *("larger teacher > smaller", Point("larger-teacher", "round-1"), base),
-            paper=1.1,
-            source=TABLE_SIZES,
-        ),
-    ]
-    if full:
-        settings = (f"teacher.size={student}", f"student.size={teacher}", "student.allow_smaller=true")
-        arms.append(Arm("shrunk", (*settings, *ONE_ROUND), "a student smaller than its teacher"))
-        equal, shrunk = Point("larger-teacher", "round-1"), Point("shrunk", "round-1")
-        comparisons.append(
-            Comparison(
-                "student as large as its teacher > smaller", equal, shrunk, source=FINDING, differs=SIZE
-            )
-        )
-    return study_on("rq2", "What do noise and the sizes of student and teacher do?", data, arms, comparisons)
 
 
 def research_question_3(data: str, full: bool) -> Study:
@@ -245,7 +177,7 @@ def research_question_5(data: str, full: bool) -> Study:
         one(
             f"labels from {DATA[data].threshold} on",
             "",
-            paper=0.1 if DATA[data].threshold == 0.8 else 0.3,
+            paper=SOFT_FROM[DATA[data].threshold],
             source=f"{TABLE_SOFT}, {DATA[data].threshold} and above",
             differs=bands,
         ),

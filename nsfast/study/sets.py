@@ -20,7 +20,7 @@ class Data:
         profile: whose parameters runs begin with.
         equal: settings with which the control sees as many labeled pictures as a student.
         counts: other numbers of labels per class than the profile's, fewest first.
-        sizes: width of "small" of the teacher, of the student, and of a larger student.
+        sizes: width of "small" of the teacher, of the student, as large or larger, and of a still larger student.
         pool: unlabeled pictures, where their number is a parameter; else 0, and `data.share` is.
         threshold, ratio: of the profile.
     """
@@ -46,7 +46,7 @@ class Data:
 
 DATA = {
     "digits": Data("digits", ("control.epochs=10",), (2, 10), (1, 2, 3), 0, 0.8, 4),
-    "letters": Data("letters", ("control.epochs=20",), (20, 100), (2, 3, 4), 6000, 0.5, 2),
+    "letters": Data("letters", ("control.epochs=10",), (5, 20), (2, 2, 3), 6000, 0.5, 2),
 }
 
 

@@ -1,4 +1,4 @@
-"""What arms of a seed have in common is trained once: a finished stage with the same fingerprint is linked, not run."""
+"""What arms of a seed have in common is made once: equal pictures and stages of equal fingerprint are linked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,37 @@ from pathlib import Path
 
 from nsfast.errors import NsfastError
 from nsfast.files import write_json
+from nsfast.pipeline.profile import Profile
+from nsfast.pipeline.run_folder import images_stand, verify_images, write_profile
 from nsfast.pipeline.stages import Records, Stage
+
+
+def share_images(run: Path, profile: Profile, others: Iterable[Path]) -> bool:
+    """Link into a run the pictures that another run has prepared for the very same parameters; whether one had them.
+
+    Args:
+        run: whose pictures are wanted; ones that stand are left.
+        profile: of that run.
+        others: runs that may have them; one whose files are damaged is passed over.
+    """
+    if images_stand(run, profile):
+        return False
+    for other in others:
+        if other == run or not images_stand(other, profile):
+            continue
+        try:
+            verify_images(other)
+        except NsfastError:
+            continue
+        write_profile(run, profile)
+        folder = other / "images"
+        for path in sorted(
+            folder.iterdir(), key=lambda path: path.name == "made_from.json"
+        ):  # which says it is whole
+            if path.is_file() and not path.name.startswith("."):
+                _place(path, run / "images" / path.name)
+        return True
+    return False
 
 
 def share_stages(run: Path, stages: Sequence[Stage], others: Iterable[Path]) -> list[str]:
@@ -51,12 +81,14 @@ def _link(source: Path, run: Path, stage: Stage, outputs: Iterable[str]) -> None
         folder = (source / manifest).parent
         paths |= {path.relative_to(source).as_posix() for path in folder.iterdir() if path.is_file()}
     for path in sorted(paths):
-        if not (source / path).is_file():
-            continue
-        target = run / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        try:
-            os.link(source / path, target)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(source / path, target)
+        if (source / path).is_file():
+            _place(source / path, run / path)
+
+
+def _place(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)

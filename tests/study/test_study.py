@@ -64,11 +64,13 @@ def finished(tmp_path_factory):
     return folder, write(folder)
 
 
-def test_one_teacher_of_a_seed_serves_every_arm(finished):
+def test_the_pictures_and_the_teacher_of_a_seed_serve_every_arm(finished):
     folder, _ = finished
     for seed in (0, 1):
         runs = [folder / f"seed-{seed}" / arm.name for arm in STUDY.arms]
-        for path in ("teacher/model.safetensors", "teacher/model.json", "round-1/labels/manifest.json"):
+        images = ("images/unlabeled.npy", "images/truth.npy", "images/made_from.json")
+        made = ("teacher/model.safetensors", "teacher/model.json", "round-1/labels/manifest.json")
+        for path in (*images, *made):
             assert len({checksum(run / path) for run in runs}) == 1, path
             assert len({(run / path).stat().st_ino for run in runs}) == 1, f"{path} was made twice"
         assert checksum(runs[0] / "round-1/model.safetensors") != checksum(
