@@ -151,8 +151,8 @@ def _ground(size: int, random: np.random.Generator) -> np.ndarray:
     """Return what lies behind: one colour, a gradient, stripes or clouds of two, float32 (size, size, 3)."""
     from PIL import Image
 
-    first = random.uniform(0.5, 1, 3)
-    second = np.clip(first + random.uniform(-0.075, 0.075, 3), 0.5, 1)
+    first = random.uniform(0.75, 1, 3)
+    second = np.clip(first + random.uniform(-0.075, 0.075, 3), 0, 1)
     y, x = np.mgrid[0:size, 0:size] / size
     angle = random.uniform(0, 2 * np.pi)
     along = x * np.cos(angle) + y * np.sin(angle)
