@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nsfast.files import read_csv, read_json, write_csv, write_text
-from nsfast.pipeline.report_studies import claim_row, made_how
+from nsfast.pipeline.report_studies import claim_row, made_how, title
 from nsfast.robustness.answers import Version, read_answers
 
 HERE = Path(__file__).parent
@@ -50,20 +50,21 @@ def page(folders: list[Path]) -> str:
     studies = [
         (folder, read_json(folder / "study.json"), read_csv(folder / "comparisons.csv")) for folder in folders
     ]
-    rows = [row for _, _, rows in studies for row in rows]
-    claims = [row for row in rows if row["verdict"] != "not measured" and row["claim"] == "paper"]
-    counts = {
-        word: sum(row["verdict"] == word for row in claims)
-        for word in ("reproduced", "undecided", "contradicted")
-    }
+    claims = [
+        (about["data"], row["verdict"])
+        for _, about, rows in studies
+        for row in rows
+        if row["verdict"] != "not measured" and row["claim"] == "paper"
+    ]
+    sets = list(dict.fromkeys(name for name, _ in claims))
     lines = [
         "# The paper's questions, asked again",
         "",
         "Written by [draw_findings.py](draw_findings.py) from the tables in `benchmarks/findings/`, which "
         "`nsfast study` makes.",
         "",
-        f"The paper's claims were tried on small pictures, on CPUs, with several seeds: of {len(claims)} comparisons "
-        + ", ".join(f"{count} {word}" for word, count in counts.items())
+        "The paper's claims were tried on small pictures, on CPUs, with several seeds: "
+        + "; ".join(outcome(claims, name) for name in sets)
         + ". What is undecided is no refutation: the table says how large an effect would have been seen. The paper's "
         "own effects are of ImageNet and stand there for orientation.",
         "",
@@ -73,7 +74,7 @@ def page(folders: list[Path]) -> str:
     for folder, about, found in studies:
         lines += [
             "",
-            f"## {about['study']}: {about['question']}",
+            f"## {title(about)}",
             "",
             f"![{about['question']}]({picture(folder)})",
             "",
@@ -101,10 +102,21 @@ def page(folders: list[Path]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def outcome(claims: list[tuple[str, str]], data: str) -> str:
+    """Return how many claims on an image set came out how."""
+    verdicts = [verdict for name, verdict in claims if name == data]
+    counts = (f"{verdicts.count(word)} {word}" for word in ("reproduced", "undecided", "contradicted"))
+    return f"on {data}, of {len(verdicts)} comparisons {', '.join(counts)}"
+
+
 def extended(abouts: Iterable[dict]) -> list[str]:
     """Return what has to be said of studies with more seeds than the quick form has: it was run, and seen, first."""
-    more = [f"{about['study']} ({len(about['seeds'])})" for about in abouts if len(about["seeds"]) > QUICK]
-    said = f"Looked at with {QUICK} seeds before more were run, which the p-values do not know: {', '.join(more)}."
+    more = [
+        f"{about['study']}, {about['data']} ({len(about['seeds'])})"
+        for about in abouts
+        if len(about["seeds"]) > QUICK
+    ]
+    said = f"Looked at with {QUICK} seeds before more were run, which the p-values do not know: {'; '.join(more)}."
     return ["", said] if more else []
 
 

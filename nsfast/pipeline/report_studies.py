@@ -55,12 +55,17 @@ def studies_html(folders: Sequence[Path]) -> str:
     for folder, what in zip(folders, about, strict=True):
         rows = read_csv(folder / COMPARISONS)
         parts += [
-            f"<h3>{escape(what['study'])}: {escape(what['question'])}</h3>",
+            f"<h3>{escape(title(what))}</h3>",
             "" if of_nsfast else figure_html(folder / FIGURE),
             table_html([claim_row(row) for row in rows]),
             f"<p class='note'>{escape(made_how(what, rows))}</p>",
         ]
     return "".join(parts)
+
+
+def title(about: Mapping[str, Any]) -> str:
+    """Return the heading of a study: its name, image set and question."""
+    return f"{about['study']}, {about['data']}: {about['question']}"
 
 
 def claim_row(row: Mapping[str, Any]) -> dict[str, str]:
