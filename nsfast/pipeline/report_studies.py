@@ -13,7 +13,8 @@ from nsfast.pipeline.report_html import figure_html, table_html
 ABOUT, COMPARISONS, FIGURE = "study.json", "comparisons.csv", "figure.png"
 """Files of a study that are read here."""
 OF_LABELS = ("precision", "label_accuracy")
-"""Measures whose n are pseudo-labels, and no test pictures."""
+"""Measures of the labels that a round's student learns from, by the truth, which measures and nothing else; their n are
+pseudo-labels, and no test pictures."""
 
 
 def found_studies(run: str | Path) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nsfast.errors import NsfastError, choice
+from nsfast.pipeline.report_studies import OF_LABELS
 
 MEASURES = {
     "accuracy": "test accuracy",
@@ -22,8 +23,6 @@ MEASURES = {
     "residual": "log-odds under corruption above the line through the control",
 }
 """What can be compared, all better when larger; shares but the last, which is in log-odds."""
-OF_LABELS = ("precision", "label_accuracy")
-"""Measured by the truth, which measures and nothing else: of the labels that a round's student learns from."""
 ROBUST = (
     *("corruption_accuracy", "steadiness", "hard_accuracy", "fgsm_accuracy", "pgd_accuracy", "residual"),
 )

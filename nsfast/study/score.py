@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from nsfast.files import checksum, fingerprint, read_json, write_json
 from nsfast.pipeline.profile import Profile
-from nsfast.study.design import OF_LABELS, ROBUST
+from nsfast.pipeline.report_studies import OF_LABELS
+from nsfast.study.design import ROBUST
 
 if TYPE_CHECKING:
     from nsfast.images import Split
