@@ -18,7 +18,7 @@ from nsfast.robustness.answers import Version, read_answers
 HERE = Path(__file__).parent
 FINDINGS = HERE.parent / "benchmarks" / "findings"
 FILES = ("comparisons.csv", "points.csv", "study.json", "figure.png")
-ORDER = ("rq1", "rq2", "rq3", "rq4", "rq5", "findings")
+ORDER = ("rq1", "rq2", "rq3", "rq4", "rq5", "findings", "longer")
 BY_CORRUPTION = "by_corruption.csv"
 QUICK = 5
 """Seeds of the quick form."""
@@ -182,7 +182,27 @@ def why(claim: str, folder: Path, rows: list[dict]) -> str:
             f"the pictures of a class {labels['mean_first']:.1f} % are labeled right in round 4, in round 2 "
             f"{labels['mean_second']:.1f} %."
         )
+    longer = folder.parent / folder.name.replace("rq1", "longer") / "comparisons.csv"
+    if claim == "student 1 > plain pseudo-labels" and longer.is_file():
+        short, long = (
+            row for row in read_csv(longer) if row["comparison"] in (claim, f"{claim}, three times as long")
+        )
+        return (
+            f"with noise the student is right on {short['mean_first']:.1f} % of the test pictures, without on "
+            f"{short['mean_second']:.1f} %. Trained three times as long, on {long['mean_first']:.1f} and "
+            f"{long['mean_second']:.1f} %: a difference of {interval(long)} in place of {interval(short)}. "
+            + (
+                "Noise makes learning slower, and the steps of this study are few for it."
+                if long["difference"] > max(0, short["high"])
+                else "More steps alone do not explain it."
+            )
+        )
     return "not yet looked into."
+
+
+def interval(row: dict) -> str:
+    """Return a difference with its interval."""
+    return f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
 
 
 def picture(folder: Path) -> str:

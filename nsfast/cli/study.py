@@ -15,7 +15,7 @@ SEEDS_QUICK, SEEDS_FULL = 5, 10
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="rq1 to rq5 or findings; see --list.")] = "",
+    name: Annotated[str, typer.Argument(help="rq1 to rq5, findings or longer; see --list.")] = "",
     data: Annotated[str, typer.Option("--set", help="Image set: digits or letters.")] = "digits",
     seeds: Annotated[
         int | None, typer.Option(min=2, help="Seeds 0, 1, ...; 5 of the quick form, 10 of the full one.")

@@ -201,6 +201,28 @@ def _words(setting: str) -> str:
     }[setting]
 
 
+def training_time(data: str, full: bool) -> Study:
+    """Does what noise and pseudo-labels do depend on how long is trained?"""
+    plain, long = (*NO_NOISE, "student.targets=hard", *ONE_ROUND), (*DATA[data].three_times, *ONE_ROUND)
+    arms = [
+        Arm("base", ONE_ROUND, "as long as in the other studies"),
+        Arm("without-noise", plain, "plain pseudo-labels: hard, no noise"),
+        Arm("long", long, "control and student three times as long"),
+        Arm("long-without-noise", (*plain, *long), "plain pseudo-labels, three times as long"),
+    ]
+    comparisons, why = [], "no claim of the paper: asked after rq1 had been seen, to explain it"
+    for words, ending in (("", ""), (", three times as long", "long")):
+        student = Point(ending or "base", "round-1")
+        bare = Point(f"{ending}-without-noise".strip("-"), "round-1")
+        control = Point(student.arm, "control")
+        comparisons += [
+            Comparison(f"student 1 > plain pseudo-labels{words}", student, bare, source=why),
+            Comparison(f"student 1 > control{words}", student, control, source=why),
+        ]
+    question = "Does what noise and pseudo-labels do depend on how long is trained?"
+    return study_on("longer", question, data, arms, comparisons)
+
+
 STUDIES: dict[str, Callable[[str, bool], Study]] = {
     "rq1": research_question_1,
     "rq2": research_question_2,
@@ -208,6 +230,7 @@ STUDIES: dict[str, Callable[[str, bool], Study]] = {
     "rq4": research_question_4,
     "rq5": research_question_5,
     "findings": findings,
+    "longer": training_time,
 }
 """The studies by name, each a function of the image set and of whether it is the full form."""
 

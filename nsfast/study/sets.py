@@ -39,6 +39,12 @@ class Data:
         name, _, epochs = self.equal[0].partition("=")
         return f"{name}={2 * int(epochs)}"
 
+    @property
+    def three_times(self) -> tuple[str, str]:
+        """The settings with which control and student train three times as long."""
+        name, _, epochs = self.equal[0].partition("=")
+        return f"{name}={3 * int(epochs)}", f"student.epochs={3 * int(epochs)}"
+
     def share(self, share: float) -> str:
         """Return the setting that leaves a share of the unlabeled pictures."""
         return f"data.unlabeled={round(share * self.pool)}" if self.pool else f"data.share={share}"
