@@ -51,4 +51,4 @@ def test_the_verdicts_follow_from_the_points_of_at_least_five_seeds(about):
     for row, found in zip(rows, verdicts(families), strict=True):
         assert words.get(row["verdict"], row["verdict"]) == found.verdict
         assert float(row["difference"]) == pytest.approx(found.difference, abs=1e-4)
-        assert float(row["p_holm"]) == pytest.approx(found.p_holm, abs=1e-5)
+        assert float(row["p_holm"]) == pytest.approx(found.p_holm, abs=1e-4)  # of values of six digits
