@@ -96,6 +96,7 @@ def page(folders: list[Path]) -> str:
                 f"- {name}: {'. '.join(part.rstrip('.') for part in (row['source'], row['differs']) if part)}."
                 for name, row in sources.items()
             ]
+        lines += [line for said in cautions(found) for line in ("", said)]
         against = [row["comparison"] for row in found if row["verdict"] in ("contradicted", "worse")]
         lines += [line for name in against for line in ("", f"**{name}**: {why(name, folder, found)}")]
         lines += ["", "Arms: " + "; ".join(arm_words(name, arm) for name, arm in about["arms"].items()) + "."]
@@ -200,9 +201,23 @@ def why(claim: str, folder: Path, rows: list[dict]) -> str:
     return "not yet looked into."
 
 
+def cautions(rows: list[dict]) -> list[str]:
+    """Return what has to be minded of a gain over the control that a control trained for longer has, too."""
+    found = {row["comparison"]: row for row in rows}
+    equal, longer = (found.get(f"student 3 > control{words}") for words in ("", " trained twice as long"))
+    if not (equal and longer) or equal["verdict"] != "reproduced" or longer["verdict"] == "better":
+        return []
+    return [
+        f"**Mind the length of training**: with as many labeled pictures seen as by a student the control is right on "
+        f"{equal['mean_second']:.1f} % of the test pictures, with twice as many on {longer['mean_second']:.1f} %. The "
+        f"student, on {longer['mean_first']:.1f} %, is {interval(longer)} points above that: what it gains over the "
+        "control longer training gains, too."
+    ]
+
+
 def interval(row: dict) -> str:
     """Return a difference with its interval."""
-    return f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+    return f"{round(row['difference'], 1) + 0.0:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
 
 
 def picture(folder: Path) -> str:

@@ -86,7 +86,7 @@ def claim_row(row: Mapping[str, Any]) -> dict[str, str]:
     low, high = (f"{row[end]:+.{digits}f}" for end in ("low", "high"))
     return {
         "claim": str(row["comparison"]),
-        "difference": f"{row['difference']:+.{digits}f} [{low}, {high}]",
+        "difference": f"{round(row['difference'], digits) + 0.0:+.{digits}f} [{low}, {high}]",
         "paper": "" if row["paper"] == "" else f"{row['paper']:+.1f}",
         "verdict": f"{verdict} ({how})",
     }

@@ -63,7 +63,7 @@ def _draw(axes, rows: Sequence[Mapping[str, Any]]) -> None:
         if row["paper"] != "":
             axes.plot([row["paper"]], [place], **PAPER)
         digits = 1 if row["unit"] == "points" else 2
-        text = f"{row['difference']:+.{digits}f}"
+        text = f"{round(row['difference'], digits) + 0.0:+.{digits}f}"
         axes.annotate(
             text,
             (row["difference"], place),
