@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from nsfast.cli import main
 from nsfast.pipeline.execute_here import execute_here as execute_in_process
@@ -36,6 +38,9 @@ def execute_here(run: Path, stage: Stage, display) -> None:
 
 
 def draw(value: object) -> None:
-    """Draw a value as a front-end shows it."""
+    """Draw a value as a front-end shows it; a figure once, where writing it as PNG draws twice."""
+    if isinstance(value, Figure):
+        FigureCanvasAgg(value).draw()
+        return
     for name in ("_repr_mimebundle_", "_repr_png_", "_repr_html_"):
         getattr(value, name, str)()
