@@ -22,6 +22,11 @@ ORDER = ("rq1", "rq2", "rq3", "rq4", "rq5", "findings", "longer")
 BY_CORRUPTION = "by_corruption.csv"
 QUICK = 5
 """Seeds of the quick form."""
+FIRST_LETTERS = (
+    "",
+    "A first rq1 on letters was seen and thrown away: its controls were spread from 22 to 69 % over the seeds. The letters "
+    "then got a lighter ground and the profile a higher rate, and all of it was run anew.",
+)
 GREYS = ("brightness", "contrast", "fog", "frost", "snow")
 """The corruptions that move the grey levels of a whole picture."""
 
@@ -70,6 +75,7 @@ def page(folders: list[Path]) -> str:
         "",
         studies[0][1]["rule"] if studies else "",
         *extended(about for _, about, _ in studies),
+        *(FIRST_LETTERS if "letters" in sets else ()),
     ]
     for folder, about, found in studies:
         lines += [
