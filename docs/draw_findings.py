@@ -24,8 +24,8 @@ QUICK = 5
 """Seeds of the quick form."""
 FIRST_LETTERS = (
     "",
-    "A first rq1 on letters was seen and thrown away: its controls were spread from 22 to 69 % over the seeds. The letters "
-    "then got a lighter ground and the profile a higher rate, and all of it was run anew.",
+    "A first rq1 on letters was seen and thrown away: its controls were spread from 22 to 69 % over the seeds. The "
+    "letters then got a lighter ground and the profile a higher rate, and all of it was run anew.",
 )
 GREYS = ("brightness", "contrast", "fog", "frost", "snow")
 """The corruptions that move the grey levels of a whole picture."""
