@@ -1,7 +1,7 @@
 """Writes docs/findings.md from benchmarks/findings/: python docs/draw_findings.py [STUDIES].
 
 With STUDIES, a folder that `nsfast study` wrote, its tables and figures are copied to benchmarks/findings/ first. Every
-sentence with a number is made from the tables.
+sentence with a number is made from the tables, but the one on the letters that were thrown away.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nsfast.files import read_csv, read_json, write_csv, write_text
-from nsfast.pipeline.report_studies import claim_row, made_how, title
+from nsfast.pipeline.report_studies import claim_row, made_how, signed, title
 from nsfast.robustness.answers import Version, read_answers
 
 HERE = Path(__file__).parent
@@ -199,7 +199,7 @@ def why(claim: str, folder: Path, rows: list[dict]) -> str:
             f"{short['mean_second']:.1f} %. Trained three times as long, on {long['mean_first']:.1f} and "
             f"{long['mean_second']:.1f} %: a difference of {interval(long)} in place of {interval(short)}. "
             + (
-                "Noise makes learning slower, and the steps of this study are few for it."
+                "The disadvantage goes with the few steps of this study."
                 if long["difference"] > max(0, short["high"])
                 else "More steps alone do not explain it."
             )
@@ -223,7 +223,7 @@ def cautions(rows: list[dict]) -> list[str]:
 
 def interval(row: dict) -> str:
     """Return a difference with its interval."""
-    return f"{round(row['difference'], 1) + 0.0:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+    return f"{signed(row['difference'])} [{row['low']:+.1f}, {row['high']:+.1f}]"
 
 
 def picture(folder: Path) -> str:

@@ -86,10 +86,15 @@ def claim_row(row: Mapping[str, Any]) -> dict[str, str]:
     low, high = (f"{row[end]:+.{digits}f}" for end in ("low", "high"))
     return {
         "claim": str(row["comparison"]),
-        "difference": f"{round(row['difference'], digits) + 0.0:+.{digits}f} [{low}, {high}]",
+        "difference": f"{signed(row['difference'], digits)} [{low}, {high}]",
         "paper": "" if row["paper"] == "" else f"{row['paper']:+.1f}",
         "verdict": f"{verdict} ({how})",
     }
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Return a number with its sign, a rounded zero as +0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def made_how(about: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:

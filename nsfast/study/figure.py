@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nsfast.analysis.figures.page import FAINT, INK, new_figure, plain, tidy
+from nsfast.pipeline.report_studies import signed
 
 STYLES = {
     "reproduced": {"color": "#0072B2", "marker": "o"},
@@ -63,7 +64,7 @@ def _draw(axes, rows: Sequence[Mapping[str, Any]]) -> None:
         if row["paper"] != "":
             axes.plot([row["paper"]], [place], **PAPER)
         digits = 1 if row["unit"] == "points" else 2
-        text = f"{round(row['difference'], digits) + 0.0:+.{digits}f}"
+        text = signed(row["difference"], digits)
         axes.annotate(
             text,
             (row["difference"], place),
