@@ -17,16 +17,19 @@ class RandAugmentTransform(DisplayedTransform):
 
     Args:
         n, m, options: see `RandAugmentSettings`.
+        first: see `RandAugment`.
     """
 
     order, split_idx = 20, 0
 
-    def __init__(self, n: int = 2, m: float = 9, **options):
+    def __init__(self, n: int = 2, m: float = 9, first: int | None = None, **options):
         super().__init__()
-        self.settings = RandAugmentSettings(n, m, **options)
+        self.settings, self.first = RandAugmentSettings(n, m, **options), first
 
     def encodes(self, x: TensorImage):
-        return TensorImage(rand_augment(x.as_subclass(torch.Tensor), settings=self.settings))
+        x = x.as_subclass(torch.Tensor)
+        noised = rand_augment(x[: self.first], settings=self.settings)
+        return TensorImage(noised if self.first is None else torch.cat([noised, x[self.first :]]))
 
 
 class RandAugment(WhileTraining):
@@ -35,6 +38,7 @@ class RandAugment(WhileTraining):
     Args:
         n: operations per picture.
         m: magnitude, 0..30.
+        first: how many pictures of each batch, the first ones, are noised; None for all.
         options: see `RandAugmentSettings`.
 
     Raises:
@@ -43,9 +47,9 @@ class RandAugment(WhileTraining):
 
     order = -5
 
-    def __init__(self, n: int = 2, m: float = 9, **options):
+    def __init__(self, n: int = 2, m: float = 9, first: int | None = None, **options):
         super().__init__()
-        self.transform = RandAugmentTransform(n, m, **options)
+        self.transform = RandAugmentTransform(n, m, first, **options)
 
     def install(self):
         pipeline = self._pipeline()

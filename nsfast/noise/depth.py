@@ -117,6 +117,7 @@ class _Drop:
     block: ResidualBlock
     rate: float
     subset: bool
+    first: int | None = None
     whole: torch.Tensor | None = None
     rows: torch.Tensor | None = None
     factor: torch.Tensor | float = 1.0
@@ -135,22 +136,30 @@ class _Drop:
         # drawn on the CPU: the host then knows how many there are without waiting for a GPU
         return torch.rand(count) >= self.rate
 
+    def factors(self, count: int) -> torch.Tensor:
+        """What each picture's branch is multiplied by: 0, 1 / (1 - rate), or 1 where the picture is spared."""
+        factors = self.survivors(count).float().div_(1 - self.rate)
+        if self.first is not None:
+            factors[self.first :] = 1.0
+        return factors
+
     def mask(self, module, inputs, branch):
         if not self.block.block.training:
             return None
-        keep = self.survivors(len(branch)).float().div_(1 - self.rate)
+        keep = self.factors(len(branch))
         return (branch * _per_picture(keep, branch)).to(branch.dtype)
 
     def narrow(self, module, inputs):
         if not module.training:
             return None
-        self.whole, self.factor = inputs[0], 1 / (1 - self.rate)
-        alive = self.survivors(len(self.whole))
-        rows = alive.nonzero()[:, 0]
+        self.whole = inputs[0]
+        factors = self.factors(len(self.whole))
+        rows = factors.nonzero()[:, 0]
+        one_factor = len(rows) > 1 and self.first is None
         if len(rows) < 2:
             # batch normalisation needs two pictures: others come along, with a branch of zero
-            rows = alive.int().argsort(descending=True)[:2]
-            self.factor = alive[rows].float() * self.factor
+            rows = (factors > 0).int().argsort(descending=True)[:2]
+        self.factor = 1 / (1 - self.rate) if one_factor else factors[rows]
         self.rows = rows.to(self.whole.device, non_blocking=True)
         narrowed = _inner(self.whole).index_select(0, self.rows)
         return (_outer(narrowed, self.whole), *inputs[1:])
@@ -204,6 +213,7 @@ class StochasticDepth(WhileTraining):
         rate: drop rate 0..1 of the last block, below 1; the paper's survival of 0.8 is 0.2.
         rule: "linear" (`rate * i / N`) or "uniform" (`rate` everywhere).
         subset: the compute-saving form above a rate of 0.1.
+        first: how many pictures of each batch, the first ones, are noised; None for all.
 
     Raises:
         NsfastError: `rate` or `rule` is out of range; in a fit, a network without a residual block.
@@ -211,12 +221,14 @@ class StochasticDepth(WhileTraining):
 
     order = 8
 
-    def __init__(self, rate: float = 0.2, rule: str = "linear", subset: bool = True):
+    def __init__(
+        self, rate: float = 0.2, rule: str = "linear", subset: bool = True, first: int | None = None
+    ):
         super().__init__()
         if within("stochastic_depth", rate, 0, 1) == 1:
             raise NsfastError("stochastic_depth is 1, which leaves no block; it must be below 1")
         self.rate, self.rule, self.subset = rate, choice("rule of stochastic depth", rule, RULES), subset
-        self.handles, self.replaced = [], []
+        self.first, self.handles, self.replaced = first, [], []
 
     def plan(self, model: nn.Module) -> list[tuple[ResidualBlock, float, str]]:
         """Return every block with its drop rate and its form: "subset", "mask" or "-" where nothing is dropped.
@@ -265,7 +277,7 @@ class StochasticDepth(WhileTraining):
         if self.rate:
             for block, rate, form in self.plan(model):
                 if form != "-":
-                    self.handles += _Drop(block, rate, form == "subset").install()
+                    self.handles += _Drop(block, rate, form == "subset", self.first).install()
 
     def undo(self):
         for handle in self.handles:

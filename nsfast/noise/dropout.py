@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -55,8 +56,10 @@ def existing_dropout(model: nn.Module, layer: nn.Module) -> tuple[nn.Module, str
     return None
 
 
-def _dropped(rate: float, module: nn.Module, inputs: tuple):
-    return (F.dropout(inputs[0], rate, module.training), *inputs[1:])
+def _dropped(rate: float, first: int | None, module: nn.Module, inputs: tuple):
+    x, *more = inputs
+    dropped = F.dropout(x[:first], rate, module.training)
+    return (dropped if first is None else torch.cat([dropped, x[first:]]), *more)
 
 
 class FinalDropout(WhileTraining):
@@ -64,6 +67,7 @@ class FinalDropout(WhileTraining):
 
     Args:
         rate: 0..1, below 1; 0 switches off the dropout that the network brings with it.
+        first: how many pictures of each batch, the first ones, are noised; None for all.
 
     Raises:
         NsfastError: a rate out of range; in a fit, a network without one final layer.
@@ -71,25 +75,27 @@ class FinalDropout(WhileTraining):
 
     order = 8
 
-    def __init__(self, rate: float = 0.5):
+    def __init__(self, rate: float = 0.5, first: int | None = None):
         super().__init__()
         if within("dropout", rate, 0, 1) == 1:
             raise NsfastError("dropout is 1, which leaves nothing; it must be below 1")
-        self.rate, self.restore = rate, None
+        self.rate, self.first, self.restore = rate, first, []
 
     def install(self):
         model = self.learn.model
         layer = final_layer(model)
         existing = existing_dropout(model, layer)
-        if existing is None:
-            refuse_compiled(model, "dropout of a network without its own")
-            self.restore = layer.register_forward_pre_hook(partial(_dropped, self.rate)).remove
-        else:
+        by_hook = existing is None or self.first is not None
+        if by_hook:
+            refuse_compiled(model, "dropout of some pictures, or of a network without its own,")
+            hook = partial(_dropped, self.rate, self.first)
+            self.restore.append(layer.register_forward_pre_hook(hook).remove)
+        if existing is not None:
             module, attribute = existing
-            self.restore = partial(setattr, module, attribute, getattr(module, attribute))
-            setattr(module, attribute, float(self.rate))
+            self.restore.append(partial(setattr, module, attribute, getattr(module, attribute)))
+            setattr(module, attribute, 0.0 if by_hook else float(self.rate))
 
     def undo(self):
-        if self.restore is not None:
-            self.restore()
-            self.restore = None
+        for restore in self.restore:
+            restore()
+        self.restore = []

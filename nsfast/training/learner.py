@@ -18,13 +18,14 @@ from nsfast.models import Network, build_model, default_device
 from nsfast.models.network import pictures_at_once
 from nsfast.noise import RandAugment, StochasticDepth
 from nsfast.noise.crops import Cutout, PadCrop
+from nsfast.noise.dropout import FinalDropout
 from nsfast.streams import seed_everything
 from nsfast.training.batches import joint_loaders
 from nsfast.training.finetune import Frozen, freeze_first
 from nsfast.training.optimizer import optimizer_function, weight_groups
 from nsfast.training.pictures import FilePictures, JointTargets, Pictures, Resized
 from nsfast.training.processes import Distribute, Processes
-from nsfast.training.recipe import Recipe
+from nsfast.training.recipe import NOISES, Recipe
 from nsfast.training.targets import Distributions, no_distributions
 
 
@@ -207,9 +208,13 @@ def _callbacks(recipe: Recipe, model: Network, labeled: int) -> list:
             recipe.label_smoothing,
         )
     ]
-    if recipe.randaugment_n:
-        callbacks.append(RandAugment(**rand_augment_options(recipe)))
-    if recipe.stochastic_depth:
-        callbacks.append(StochasticDepth(recipe.stochastic_depth))
+    # how many pictures of a batch have a noise, the labeled ones standing first; None for all
+    first = {noise: labeled if noise in recipe.spared else None for noise in NOISES}
+    if recipe.randaugment_n and first["randaugment"] != 0:
+        callbacks.append(RandAugment(**rand_augment_options(recipe), first=first["randaugment"]))
+    if recipe.stochastic_depth and first["stochastic_depth"] != 0:
+        callbacks.append(StochasticDepth(recipe.stochastic_depth, first=first["stochastic_depth"]))
         callbacks[-1].plan(model)
+    if recipe.dropout and first["dropout"] is not None:  # else the network's own does it
+        callbacks.append(FinalDropout(recipe.dropout, first["dropout"]))
     return callbacks

@@ -16,6 +16,7 @@ SCHEDULES = ("cosine", "staircase", "constant")
 CROPS = ("none", "pad", "inception")
 PRECISIONS = ("float32", "bfloat16")
 ORDERS = ("joint", "pretrain")
+NOISES = ("randaugment", "stochastic_depth", "dropout")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Recipe:
         randaugment_scale: "official" (levels of 10) or "torchvision" (31 bins).
         randaugment_operations: "paper", "all", or names between commas; "-Invert" leaves one out.
         randaugment_fill: grey value 0..1 of pixels from outside the picture.
+        pseudo_noise: which of `NOISES` pseudo-labeled pictures get: "all", "none", or names between commas; labeled
+            ones get all. (The paper's noise ablation takes noise from the pseudo-labeled pictures alone.)
         resolution: height and width in pixels that the network trains at; 0 for the pictures' own.
         crop: "none", "pad" (reflect an eighth of the size and cut back) or "inception" (random area and aspect, for
             pictures kept as files).
@@ -105,6 +108,7 @@ class Recipe:
     randaugment_scale: str = "official"
     randaugment_operations: str = "paper"
     randaugment_fill: float = 0.0
+    pseudo_noise: str = "all"
     resolution: int = 0
     crop: str = "none"
     flip: bool = False
@@ -135,6 +139,9 @@ class Recipe:
         within("randaugment_m", self.randaugment_m, 0, 30)
         for name, valid in _CHOICES.items():
             choice(name, getattr(self, name), valid)
+        names = self._noises_on_pseudo()
+        for name in names:
+            choice("pseudo_noise", name, NOISES if len(names) > 1 else ("all", "none", *NOISES))
         if self.randaugment_operations != "paper":
             from nsfast.noise.table import choose
 
@@ -162,6 +169,15 @@ class Recipe:
                 f"{self.learning_rate:g}"
             )
         self.per_part(1)
+
+    def _noises_on_pseudo(self) -> list[str]:
+        return [name.strip() for name in self.pseudo_noise.split(",")]
+
+    @property
+    def spared(self) -> frozenset[str]:
+        """Which of `NOISES` pseudo-labeled pictures are spared; none where there are no such pictures."""
+        on = self._noises_on_pseudo()
+        return frozenset() if "all" in on or not self.ratio else frozenset(NOISES).difference(on)
 
     def per_part(self, processes: int) -> int:
         """Return how many labeled pictures a process passes through the network at once.

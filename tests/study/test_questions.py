@@ -64,3 +64,27 @@ def test_what_a_study_knows_of_an_image_set_is_what_its_profile_says(data):
     assert known.pool == groups["data"].get("unlabeled", 0) and groups["data"]["name"] == data
     fewer, more = known.counts
     assert fewer < groups["data"]["labeled_per_class"] < more
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_the_noise_table_is_the_paper_s_noise_of_pseudo_labeled_pictures_alone(data):
+    """Labeled pictures keep their noise, as in the paper's ablation (version 2)."""
+    study = study_of("rq2", data)
+    groups = {arm.name: resolve(study.profile, study.settings_of(arm), 0).groups for arm in study.arms}
+    base = groups["base"]
+
+    def changed(name: str) -> dict:
+        return {
+            f"{stage}.{key}": value
+            for stage, values in groups[name].items()
+            for key, value in values.items()
+            if base[stage][key] != value
+        }
+
+    of_table = [one for one in study.comparisons if one.source.startswith("noise ablation")]
+    assert [changed(one.second.arm) for one in of_table] == [
+        {"student.pseudo_noise": "stochastic_depth,dropout"},
+        {"student.pseudo_noise": "none"},
+        {"labeling.noise": True},
+    ]
+    assert base["student"]["pseudo_noise"] == "all" and not base["labeling"]["noise"]

@@ -135,6 +135,59 @@ class Shapes(Callback):
         self.seen[self.training].append(self.xb[0].as_subclass(torch.Tensor).clone())
 
 
+NOISY = replace(PLAIN, dropout=0.4, stochastic_depth=0.3, randaugment_n=2)
+
+
+def noise(learn) -> dict[str, int | None]:
+    """The callbacks of noise by name, with the pictures of a batch that they are on."""
+    kinds = {"RandAugment": lambda cb: cb.transform.first}
+    kinds |= dict.fromkeys(("StochasticDepth", "FinalDropout"), lambda cb: cb.first)
+    return {type(cb).__name__: kinds[type(cb).__name__](cb) for cb in learn.cbs if type(cb).__name__ in kinds}
+
+
+@pytest.mark.parametrize(
+    ("pseudo_noise", "expected"),
+    [
+        ("all", {"RandAugment": None, "StochasticDepth": None}),  # the network itself has the dropout
+        ("none", {"RandAugment": 4, "StochasticDepth": 4, "FinalDropout": 4}),
+        ("randaugment, dropout", {"RandAugment": None, "StochasticDepth": 4}),
+        ("stochastic_depth", {"RandAugment": 4, "StochasticDepth": None, "FinalDropout": 4}),
+    ],
+)
+def test_pseudo_labeled_pictures_are_spared_the_noise_that_a_recipe_says(tiny, pseudo_noise, expected):
+    images = (3, tiny.statistics(), tiny.labeled, tiny.validation, pseudo(tiny))
+    recipe = replace(NOISY, pseudo_noise=pseudo_noise)
+    assert noise(build_learner(recipe, *images)) == expected
+    halves = build_learner(replace(recipe, accumulate=2), *images)
+    shares = build_learner(recipe, *images, processes=Processes(0, 2))
+    for learn in (halves, shares):  # each part of a step has its labeled pictures in front
+        assert noise(learn) == {name: n and n // 2 for name, n in expected.items()}
+    alone = build_learner(recipe, *images, labeled_too=False)
+    on = {name: n for name, n in expected.items() if n is None or name == "FinalDropout"}
+    assert noise(alone) == {name: 0 if name == "FinalDropout" else n for name, n in on.items()}
+    after = build_learner(replace(recipe, ratio=0), *images[:4])  # labeled ones alone, after pretraining
+    assert noise(after) == {"RandAugment": None, "StochasticDepth": None}
+
+
+def test_in_a_fit_labeled_pictures_are_noised_and_spared_ones_are_as_they_are(tiny):
+    recipe = replace(PLAIN, randaugment_n=2, pseudo_noise="stochastic_depth")
+    learn = build_learner(recipe, 3, tiny.statistics(), tiny.labeled, tiny.validation, pseudo(tiny))
+    seen = Shapes()
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(2, 1e-3, cbs=seen)
+
+    def apart(x, split):
+        """How far the pictures of a batch are from the nearest of a split, in grey levels."""
+        clean = torch.from_numpy(split.pixels).permute(0, 3, 1, 2).float()
+        return (x[:, None] * 255 - clean).abs().flatten(2).amax(2).amin(1)
+
+    batches = seen.seen[True]
+    assert [len(x) for x in batches] == [12] * 6
+    assert max(apart(x[4:], tiny.unlabeled).max() for x in batches) < 1e-3
+    noised = torch.cat([apart(x[:4], tiny.labeled) for x in batches]) > 1
+    assert noised.float().mean() > 0.5
+
+
 @pytest.mark.parametrize("side", [0, 6, 8, 12])
 def test_a_resolution_is_that_of_every_batch_in_training_and_validation(tiny, side):
     recipe = replace(PLAIN, resolution=side, ratio=0, batch=12, steps_per_epoch=1)

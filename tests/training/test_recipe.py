@@ -14,7 +14,7 @@ WRONG = [
     ("temperature", float("nan")), ("loss_normalisation", "conkat"), ("dropout", -0.1), ("stochastic_depth", 2),
     ("randaugment_n", 17), ("randaugment_m", 31), ("randaugment_fill", -1), ("ema", 1.5),
     ("randaugment_scale", "tensorflow"), ("randaugment_operations", "Fog"),
-    ("epoch_by", "label"), ("dropout", 1), ("stochastic_depth", 1),
+    ("epoch_by", "label"), ("dropout", 1), ("stochastic_depth", 1), ("pseudo_noise", "labeled"), ("pseudo_noise", ""),
 ]  # fmt: skip
 
 
@@ -36,6 +36,28 @@ def test_a_recipe_comes_back_from_plain_data_and_ignores_what_is_none_of_it():
     recipe = Recipe(size=3, targets="hard", seed=7)
     data = json.loads(json.dumps(recipe.to_dict()))
     assert Recipe.from_parameters({**data, "threshold": 0.3}) == recipe
+
+
+@pytest.mark.parametrize(
+    ("pseudo_noise", "spared"),
+    [
+        ("all", set()),
+        ("none", {"randaugment", "stochastic_depth", "dropout"}),
+        ("dropout", {"randaugment", "stochastic_depth"}),
+        ("dropout, randaugment", {"stochastic_depth"}),
+    ],
+)
+def test_pseudo_labeled_pictures_are_spared_what_is_not_named(pseudo_noise, spared):
+    assert Recipe(ratio=2, pseudo_noise=pseudo_noise).spared == spared
+    assert not Recipe(ratio=0, pseudo_noise=pseudo_noise).spared
+
+
+@pytest.mark.parametrize("value", ["all,dropout", "none,randaugment", "dropout,depth"])
+def test_names_of_noise_are_none_of_the_words_for_all_or_none(value):
+    with pytest.raises(
+        NsfastError, match=f"unknown pseudo_noise .{value.split(',')[value.endswith('depth')]}"
+    ):
+        Recipe(ratio=2, pseudo_noise=value)
 
 
 def test_an_epoch_over_pseudo_labels_needs_some():
