@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nsfast.files import read_json, write_json
+from nsfast.files import read_json
 from nsfast.pipeline.profile import Profile, resolve
 from nsfast.study.design import Arm, Study
 from nsfast.study.job import standing_scores
 from nsfast.study.score import scores_file
+from nsfast.study.workers import Worker
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,7 @@ def run_units(
     does not stop the others.
 
     Args:
-        jobs: arms at once, each in processes of its own.
+        jobs: arms at once, each by a process that goes on to the next.
         say: is given a line whenever an arm is finished.
     """
     scores, errors, waiting = {}, {}, []
@@ -90,67 +89,55 @@ def run_units(
     if scores:
         say(f"{len(scores)} of {len(units)} arms stand")
     first, total, begun = study.arms[0].name, len(waiting), time.monotonic()
-    running: dict[Unit, tuple[subprocess.Popen, Path]] = {}
+    running: dict[Unit, Worker] = {}
     with tempfile.TemporaryDirectory() as temporary:
+        workers = [Worker(Path(temporary) / f"{number}.json") for number in range(jobs)]
+        idle = list(workers)
         try:
             while waiting or running:
                 open_ = {unit.seed for unit in (*waiting, *running) if unit.arm.name == first}
                 ready = [unit for unit in waiting if unit.arm.name == first or unit.seed not in open_]
-                for unit in ready[: jobs - len(running)]:
+                for unit in ready[: len(idle)]:
                     waiting.remove(unit)
-                    running[unit] = _start(study, unit, folder, Path(temporary))
+                    running[unit] = idle.pop(0)
+                    running[unit].begin(_job(study, unit), _log(folder, unit))
                 time.sleep(0.1)
-                for unit, (process, job) in list(running.items()):
-                    if process.poll() is None:
+                for unit, worker in list(running.items()):
+                    wrong = worker.outcome()
+                    if wrong is None:
                         continue
-                    del running[unit]
+                    idle.append(running.pop(unit))
                     key, done = (unit.seed, unit.arm.name), total - len(waiting) - len(running)
-                    if process.returncode == 0:
+                    if not wrong:
                         scores[key] = read_json(scores_file(unit.run))["rows"]
                         outcome = "finished"
                     else:
-                        errors[key] = _error(job, folder, unit, process.returncode)
+                        errors[key] = f"{wrong}; see {_log(folder, unit)}"
                         outcome = f"FAILED ({errors[key]}); the others go on"
                     left = (time.monotonic() - begun) / done * (total - done)
                     time_left = f"; about {left / 60:.0f} min left" if done < total else ""
                     say(f"{done}/{total}  {unit.name} {outcome}{time_left}")
         finally:
-            for process, _ in running.values():
-                process.kill()
-                process.wait()
+            for worker in workers:
+                worker.close()
     return scores, errors
 
 
-def _start(study: Study, unit: Unit, folder: Path, temporary: Path) -> tuple[subprocess.Popen, Path]:
-    job, log = temporary / f"{unit.seed}-{unit.arm.name}.json", _log(folder, unit)
-    write_json(
-        job,
-        {
-            "run": str(unit.run),
-            "profile": study.profile,
-            "settings": study.settings_of(unit.arm),
-            "seed": unit.seed,
-            "last": study.stages_of(unit.arm.name),
-            "points": list(study.points(unit.arm.name)),
-            "threads": unit.profile.threads,
-            "parent": os.getpid(),
-        },
-    )
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(unit.profile.threads)}
-    with open(log, "ab") as out:
-        command = [sys.executable, "-m", "nsfast.study.job", str(job)]
-        return subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT), job
+def _job(study: Study, unit: Unit) -> dict:
+    """What `nsfast.study.job` has to know of an arm."""
+    return {
+        "run": str(unit.run),
+        "profile": study.profile,
+        "settings": study.settings_of(unit.arm),
+        "seed": unit.seed,
+        "last": study.stages_of(unit.arm.name),
+        "points": list(study.points(unit.arm.name)),
+        "threads": unit.profile.threads,
+    }
 
 
 def _log(folder: Path, unit: Unit) -> Path:
     return folder / "logs" / f"seed-{unit.seed}-{unit.arm.name}.log"
-
-
-def _error(job: Path, folder: Path, unit: Unit, code: int) -> str:
-    written = job.with_suffix(".error.json")
-    said = read_json(written)["message"] if written.is_file() else f"it ended with {code}"
-    return f"{said}; see {_log(folder, unit)}"
 
 
 def seconds_of(units: Sequence[Unit]) -> float:

@@ -1,8 +1,11 @@
-"""One arm of one seed, in a process of its own: python -m nsfast.study.job JOB.json."""
+"""Arms of a study, one after the other, a line of JSON on standard input each: python -m nsfast.study.job PARENT."""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,25 +60,42 @@ def standing_scores(
 
 
 def main() -> int:
-    """Run the job that a file names; what stopped it is written beside it."""
-    path = Path(sys.argv[1])
-    job = read_json(path)
+    """Run the jobs of `nsfast.study.workers`; what stopped one is written to its answer."""
     from nsfast.pipeline.execute import follow_parent
 
-    follow_parent(job["parent"])
+    follow_parent(int(sys.argv[1]))
+    import matplotlib.pyplot as plt
     import torch
 
-    torch.set_num_threads(job["threads"])
-    try:
-        profile = resolve(job["profile"], tuple(job["settings"]), job["seed"])
-        run_arm(Path(job["run"]), profile, job["last"], [tuple(point) for point in job["points"]])
-    except NsfastError as error:
-        write_json(path.with_suffix(".error.json"), {"message": str(error)})
-        return 1
-    except Exception as error:
-        write_json(path.with_suffix(".error.json"), {"message": f"{type(error).__name__}: {error}"})
-        raise
+    with os.fdopen(os.dup(0), encoding="utf-8") as jobs, open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)  # what an arm starts must not read the next job
+        for line in jobs:
+            job, error = json.loads(line), None
+            _print_to(job["log"])
+            torch.set_num_threads(job["threads"])
+            try:
+                profile = resolve(job["profile"], tuple(job["settings"]), job["seed"])
+                run_arm(Path(job["run"]), profile, job["last"], [tuple(point) for point in job["points"]])
+            except Exception as caught:
+                error = caught
+            plt.close("all")
+            said, known = "", isinstance(error, NsfastError)
+            if error is not None:
+                said = str(error) if known else f"{type(error).__name__}: {error}"
+                traceback.print_exception(error)
+            write_json(job["answer"], {"error": said})
+            if error is not None and not known:
+                return 1  # nobody knows what it left behind
     return 0
+
+
+def _print_to(log: str) -> None:
+    """Have this process, and what it starts, print to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(log, "ab") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nsfast.files import checksum, read_csv, read_json
@@ -48,11 +49,11 @@ WHOLE = replace(
 """The study without the arm that fails."""
 
 
-def write(folder: Path, study: Study = STUDY) -> list[str]:
+def write(folder: Path, study: Study = STUDY, jobs: int = 2) -> list[str]:
     """Run the study as the command does; return what it said."""
     said: list[str] = []
     units = units_of(study, folder, (0, 1))
-    scores, errors = run_units(study, units, folder, 2, said.append)
+    scores, errors = run_units(study, units, folder, jobs, said.append)
     about = about_study(study, (0, 1), seconds_of(units), "nsfast study tiny")
     write_results(folder, point_rows(study, scores), comparison_rows(study, scores, errors), about)
     return said
@@ -135,7 +136,7 @@ def test_what_is_killed_and_continued_ends_with_the_same_tables(finished, tmp_pa
     time.sleep(1)  # its jobs end with it
     # the other seed is not what is tested
     shutil.copytree(finished[0] / "seed-1", folder / "seed-1", dirs_exist_ok=True)
-    write(folder, WHOLE)
+    write(folder, WHOLE, jobs=1)  # one process for all arms, where two had made them before
     assert read_csv(folder / "points.csv") == read_csv(finished[0] / "points.csv")
     names = [one.name for one in WHOLE.comparisons]
     adjusted = ("p_holm", "smallest", "verdict")  # over another number of claims
@@ -148,6 +149,29 @@ def test_what_is_killed_and_continued_ends_with_the_same_tables(finished, tmp_pa
         for home in (finished[0], folder)
     )
     assert found == wanted and len(found) == len(names)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_fails_its_arm_alone(tmp_path):
+    """As the kernel does when memory is short; another takes the arms after it."""
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 1:  # the other of the first two arms is at work
+            for process in psutil.Process().children():
+                if "nsfast.study.job" in process.cmdline() and process.cpu_percent(0.3) > 1:
+                    process.kill()
+
+    control = Point("base", "control")
+    claims = (Comparison("average > raw", control, control, second_measure="raw_accuracy"),)
+    study = replace(STUDY, arms=STUDY.arms[:1], comparisons=claims)
+    units = units_of(study, tmp_path, (0, 1, 2, 3))
+    scores, errors = run_units(study, units, tmp_path, 2, say)
+    ((key, why),) = errors.items()
+    assert key[0] in (0, 1) and why.startswith("it ended with -9; see ") and len(scores) == 3
+    assert sum("FAILED" in line for line in said) == 1 and len(said) == 4
+    assert not [p for p in psutil.Process().children() if "nsfast.study.job" in p.cmdline()]
 
 
 def test_what_stands_is_not_run_again(finished):
