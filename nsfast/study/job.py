@@ -79,13 +79,12 @@ def main() -> int:
             except Exception as caught:
                 error = caught
             plt.close("all")
-            said, known = "", isinstance(error, NsfastError)
+            said, known = "", error is None or isinstance(error, NsfastError)
             if error is not None:
                 said = str(error) if known else f"{type(error).__name__}: {error}"
                 traceback.print_exception(error)
-            write_json(job["answer"], {"error": said})
-            if error is not None and not known:
-                return 1  # nobody knows what it left behind
+            # after an error that nobody foresaw, nobody knows what it left behind
+            write_json(job["answer"], {"error": said, "spent": not known})
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from nsfast.files import read_json
@@ -31,17 +32,25 @@ class Worker:
             environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"])}
             with open(log, "ab") as out:
                 self._process = subprocess.Popen(
-                    command, env=environment, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
+                    command,
+                    bufsize=0,
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
                 )
         line = json.dumps({**job, "log": str(log), "answer": str(self.answer)})
-        self._process.stdin.write(f"{line}\n".encode())
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has just died, as `outcome` will say
+            self._process.stdin.write(f"{line}\n".encode())
 
     def outcome(self) -> str | None:
         """Return what went wrong with the job, "" if nothing did, None while it runs."""
         ended = self._process.poll()  # before the look at the file, which it may write last
         if self.answer.is_file():
-            return read_json(self.answer)["error"]
+            answer = read_json(self.answer)
+            if answer["spent"]:
+                self.close()
+            return answer["error"]
         return None if ended is None else f"it ended with {ended}"
 
     def close(self) -> None:
@@ -50,3 +59,4 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process.stdin.close()
+            self._process = None
