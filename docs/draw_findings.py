@@ -24,7 +24,11 @@ QUICK = 5
 """Seeds of the quick form."""
 ASKED_ANEW = (
     "",
-    "A first rq2 on digits took the noise off the labeled pictures, too; it was seen, then asked as the paper has it.",
+    "A first rq2 on digits, ten seeds on another processor, took the noise off the labeled pictures, too: without "
+    "augmentation -3.2, without any noise -3.6, with a noised teacher -1.4 (the same arms as now), each reproduced; "
+    "sizes undecided. It was seen, then asked as the paper has it.",
+    "Processors round otherwise, and training takes another course after it: where studies were made on different "
+    "ones, equal arms differ a little.",
     "A first rq1 on letters was seen and thrown away: its controls were spread from 22 to 69 % over the seeds. The "
     "letters then got a lighter ground and the profile a higher rate, and all of it was run anew.",
 )

@@ -8,6 +8,7 @@ import torch
 from fastai.torch_core import TensorImage
 from fasttransform import DisplayedTransform
 
+from nsfast.errors import within
 from nsfast.noise.randaugment import RandAugmentSettings, rand_augment
 from nsfast.while_training import WhileTraining
 
@@ -24,6 +25,8 @@ class RandAugmentTransform(DisplayedTransform):
 
     def __init__(self, n: int = 2, m: float = 9, first: int | None = None, **options):
         super().__init__()
+        if first is not None:
+            within("first", first, 0)
         self.settings, self.first = RandAugmentSettings(n, m, **options), first
 
     def encodes(self, x: TensorImage):

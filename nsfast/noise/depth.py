@@ -111,13 +111,34 @@ def depth_rates(blocks: list[ResidualBlock], rate: float, rule: str = "linear") 
 
 
 @dataclass
+class _First:
+    """How many pictures of a batch are noised, the first ones, and how many pictures that batch has."""
+
+    pictures: int
+    batch: int = 0
+
+    def look(self, module, inputs):
+        self.batch = len(inputs[0])
+
+    def rows(self, count: int) -> int:
+        """How many of `count` rows are theirs: some transformers make several of a picture, one after the other."""
+        batch = self.batch or count  # a block may be asked by itself
+        if count % batch:
+            raise NsfastError(
+                f"a block has {count} rows of {batch} pictures, so stochastic depth cannot tell those of the first "
+                f"{self.pictures}; set first to None (a student's pseudo_noise to 'all')"
+            )
+        return self.pictures * (count // batch)
+
+
+@dataclass
 class _Drop:
     """The hooks of one block: they draw who survives, narrow the batch or mask the branch, and scale it."""
 
     block: ResidualBlock
     rate: float
     subset: bool
-    first: int | None = None
+    first: _First | None = None
     whole: torch.Tensor | None = None
     rows: torch.Tensor | None = None
     factor: torch.Tensor | float = 1.0
@@ -140,7 +161,7 @@ class _Drop:
         """What each picture's branch is multiplied by: 0, 1 / (1 - rate), or 1 where the picture is spared."""
         factors = self.survivors(count).float().div_(1 - self.rate)
         if self.first is not None:
-            factors[self.first :] = 1.0
+            factors[self.first.rows(count) :] = 1.0
         return factors
 
     def mask(self, module, inputs, branch):
@@ -216,7 +237,7 @@ class StochasticDepth(WhileTraining):
         first: how many pictures of each batch, the first ones, are noised; None for all.
 
     Raises:
-        NsfastError: `rate` or `rule` is out of range; in a fit, a network without a residual block.
+        NsfastError: `rate`, `rule` or `first` is out of range; in a fit, a network without a residual block.
     """
 
     order = 8
@@ -227,6 +248,8 @@ class StochasticDepth(WhileTraining):
         super().__init__()
         if within("stochastic_depth", rate, 0, 1) == 1:
             raise NsfastError("stochastic_depth is 1, which leaves no block; it must be below 1")
+        if first is not None:
+            within("first", first, 0)
         self.rate, self.rule, self.subset = rate, choice("rule of stochastic depth", rule, RULES), subset
         self.first, self.handles, self.replaced = first, [], []
 
@@ -274,10 +297,13 @@ class StochasticDepth(WhileTraining):
             if attribute:
                 self.replaced.append((module, attribute, getattr(module, attribute)))
                 setattr(module, attribute, 0.0)
-        if self.rate:
+        if self.rate and self.first != 0:
+            first = None if self.first is None else _First(self.first)
+            if first is not None:
+                self.handles.append(model.register_forward_pre_hook(first.look))
             for block, rate, form in self.plan(model):
                 if form != "-":
-                    self.handles += _Drop(block, rate, form == "subset", self.first).install()
+                    self.handles += _Drop(block, rate, form == "subset", first).install()
 
     def undo(self):
         for handle in self.handles:

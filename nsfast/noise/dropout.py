@@ -67,10 +67,11 @@ class FinalDropout(WhileTraining):
 
     Args:
         rate: 0..1, below 1; 0 switches off the dropout that the network brings with it.
-        first: how many pictures of each batch, the first ones, are noised; None for all.
+        first: how many pictures of each batch, the first ones, are noised; None for all. Dropout of earlier layers, as
+            VGG has it, is not touched: it is on all pictures.
 
     Raises:
-        NsfastError: a rate out of range; in a fit, a network without one final layer.
+        NsfastError: `rate` or `first` is out of range; in a fit, a network without one final layer.
     """
 
     order = 8
@@ -79,15 +80,26 @@ class FinalDropout(WhileTraining):
         super().__init__()
         if within("dropout", rate, 0, 1) == 1:
             raise NsfastError("dropout is 1, which leaves nothing; it must be below 1")
+        if first is not None:
+            within("first", first, 0)
         self.rate, self.first, self.restore = rate, first, []
 
-    def install(self):
-        model = self.learn.model
+    def plan(self, model: nn.Module) -> tuple[nn.Module, tuple[nn.Module, str] | None, bool]:
+        """Return the final layer, where the rate of the dropout before it is, and whether it is done by a hook.
+
+        Raises:
+            NsfastError: the network has no final layer, or is compiled and needs a hook.
+        """
         layer = final_layer(model)
         existing = existing_dropout(model, layer)
         by_hook = existing is None or self.first is not None
         if by_hook:
             refuse_compiled(model, "dropout of some pictures, or of a network without its own,")
+        return layer, existing, by_hook
+
+    def install(self):
+        layer, existing, by_hook = self.plan(self.learn.model)
+        if by_hook:
             hook = partial(_dropped, self.rate, self.first)
             self.restore.append(layer.register_forward_pre_hook(hook).remove)
         if existing is not None:

@@ -9,7 +9,9 @@ from nsfast.study.design import Study
 from nsfast.study.execute import Unit
 
 STARTING = 8.0
-"""Seconds of an arm beside its stages: a process that imports torch, the pictures, and the test pictures asked."""
+"""Seconds until a process has imported what arms need; each goes from arm to arm."""
+ASKING = 1.0
+"""Seconds of an arm beside its stages: the pictures, and the test pictures asked."""
 
 
 def stages_ahead(study: Study, units: Sequence[Unit]) -> dict[str, list[tuple[Unit, str]]]:
@@ -54,6 +56,7 @@ def estimate(study: Study, units: Sequence[Unit], jobs: int) -> str:
                     seconds, disk = seconds + row.seconds, disk + row.kept
             seconds -= NOTEBOOK_SECONDS[kind] * speed.slowness()  # no kernel is started for it
     seeds = len({unit.seed for unit in units})
-    scoring = STARTING * speed.slowness() * len(units)
-    minutes = (seconds * seeds + scoring) / min(jobs, len(units)) / 60
+    processes = min(jobs, len(units))
+    beside = (STARTING * processes + ASKING * len(units)) * speed.slowness()
+    minutes = (seconds * seeds + beside) / processes / 60
     return f"about {minutes:.0f} minutes with {jobs} arms at once, and {disk * seeds / 1e6:,.0f} MB"

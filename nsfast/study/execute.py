@@ -99,7 +99,7 @@ def run_units(
                 ready = [unit for unit in waiting if unit.arm.name == first or unit.seed not in open_]
                 for unit in ready[: len(idle)]:
                     waiting.remove(unit)
-                    running[unit] = idle.pop(0)
+                    running[unit] = idle.pop()  # the last to end, so that no more are started than are needed
                     running[unit].begin(_job(study, unit), _log(folder, unit))
                 time.sleep(0.1)
                 for unit, worker in list(running.items()):

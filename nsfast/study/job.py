@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -78,11 +79,16 @@ def main() -> int:
                 run_arm(Path(job["run"]), profile, job["last"], [tuple(point) for point in job["points"]])
             except Exception as caught:
                 error = caught
-            plt.close("all")
             said, known = "", error is None or isinstance(error, NsfastError)
             if error is not None:
-                said = str(error) if known else f"{type(error).__name__}: {error}"
+                said = (known and str(error)) or f"{type(error).__name__}: {error}"
                 traceback.print_exception(error)
+            error = None  # it holds on to what the arm had in memory
+            plt.close("all")
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            _flush()
             # after an error that nobody foresaw, nobody knows what it left behind
             write_json(job["answer"], {"error": said, "spent": not known})
     return 0
@@ -90,11 +96,15 @@ def main() -> int:
 
 def _print_to(log: str) -> None:
     """Have this process, and what it starts, print to the end of a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     with open(log, "ab") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

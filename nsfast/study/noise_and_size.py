@@ -9,6 +9,8 @@ TABLE_NOISE = "noise ablation, EfficientNet-B5, 130 million unlabeled pictures (
 TABLE_SIZES = "B0 to B7 with a teacher of their own size and with L2 as teacher (version 2)"
 NO_NOISE = ("student.randaugment_n=0", "student.stochastic_depth=0", "student.dropout=0")
 
+SMALLER_TEACHER = "There the student is as large as its teacher, here larger."
+
 
 def research_question_2(data: str, full: bool) -> Study:
     """What do noise and the sizes of student and teacher do?"""
@@ -20,6 +22,8 @@ def research_question_2(data: str, full: bool) -> Study:
     def noised(name: str, pseudo: str, says: str) -> Arm:
         return Arm(name, (f"student.pseudo_noise={pseudo}", *ONE_ROUND), f"{says} on pseudo-labeled pictures")
 
+    teacher, student, _ = DATA[data].sizes
+    table = {"source": TABLE_NOISE, "differs": SMALLER_TEACHER if student > teacher else ""}
     arms = [
         Arm("base", ONE_ROUND, "all noise on all pictures"),
         noised("no-augmentation", "stochastic_depth,dropout", "no RandAugment"),
@@ -30,9 +34,9 @@ def research_question_2(data: str, full: bool) -> Study:
         Arm("noised-teacher", ("labeling.noise=true", *ONE_ROUND), "the teacher is noised while it labels"),
     ]
     comparisons = [
-        one("all noise > without augmentation", "no-augmentation", paper=0.3, source=TABLE_NOISE),
-        one("all noise > no noise", "no-noise", paper=0.6, source=TABLE_NOISE),
-        one("un-noised teacher > noised", "noised-teacher", paper=0.5, source=TABLE_NOISE),
+        one("all noise > without augmentation", "no-augmentation", paper=0.3, **table),
+        one("all noise > no noise", "no-noise", paper=0.6, **table),
+        one("un-noised teacher > noised", "noised-teacher", paper=0.5, **table),
     ]
     none = Point("no-noise", "round-1")
     for noise, arm in (
@@ -62,7 +66,11 @@ def _sizes(data: str, full: bool) -> tuple[list[Arm], list[Comparison]]:
         "source": "student size, B0 teaches B1 against B0 (version 2)",
         "differs": "The larger network is better by itself, too.",
     }
-    taught = {"paper": 1.1, "source": TABLE_SIZES}
+    taught = {
+        "paper": 1.1,
+        "source": TABLE_SIZES,
+        "differs": "There the larger teacher is larger than the student, and the smaller one as large.",
+    }
     base, last = Point("base", "round-1"), Point("larger", "round-1")
     larger_name, taught_name = "student larger than its teacher > as large", "larger teacher > smaller"
     large = Arm("larger", (f"student.size={larger}", *ONE_ROUND), "a larger student")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from nsfast.errors import choice
 from nsfast.study.design import Arm, Comparison, Point, Study
-from nsfast.study.noise_and_size import NO_NOISE, TABLE_NOISE, research_question_2
+from nsfast.study.noise_and_size import NO_NOISE, SMALLER_TEACHER, TABLE_NOISE, research_question_2
 from nsfast.study.recipe_findings import findings
 from nsfast.study.sets import DATA, FINDING, ONE_ROUND, OWN, THREE_ROUNDS, study_on
 
@@ -45,7 +45,7 @@ def research_question_1(data: str, full: bool) -> Study:
             *("student 1 > control", first, Point("base", "control")),
             paper=1.0,
             source="one iteration at equal size, mean of B0 to B7 (version 2)",
-            differs="There the student is as large as its teacher, here larger." if grown else "",
+            differs=SMALLER_TEACHER if grown else "",
         ),
         Comparison(
             *("student 1 > plain pseudo-labels", first, Point("without-noise", "round-1")),

@@ -139,11 +139,16 @@ def about_study(study: Study, seeds: Sequence[int], seconds: float, command: str
         "seeds": list(seeds),
         "rule": RULE,
         "hours_of_stages": round(seconds / 3600, 2),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {_gpu(torch)}",
+        "machine": f"{os.cpu_count()} cores, {_processor(torch)}, {_gpu(torch)}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "command": command,
     }
+
+
+def _processor(torch) -> str:
+    """Its kind and the instructions that torch uses, which decide how it rounds."""
+    return f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _gpu(torch) -> str:

@@ -212,9 +212,10 @@ def _callbacks(recipe: Recipe, model: Network, labeled: int) -> list:
     first = {noise: labeled if noise in recipe.spared else None for noise in NOISES}
     if recipe.randaugment_n and first["randaugment"] != 0:
         callbacks.append(RandAugment(**rand_augment_options(recipe), first=first["randaugment"]))
-    if recipe.stochastic_depth and first["stochastic_depth"] != 0:
+    if recipe.stochastic_depth:
         callbacks.append(StochasticDepth(recipe.stochastic_depth, first=first["stochastic_depth"]))
         callbacks[-1].plan(model)
     if recipe.dropout and first["dropout"] is not None:  # else the network's own does it
         callbacks.append(FinalDropout(recipe.dropout, first["dropout"]))
+        callbacks[-1].plan(model)
     return callbacks

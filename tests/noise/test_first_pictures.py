@@ -10,6 +10,7 @@ from fastai.torch_core import TensorImage
 from torch import nn
 from torchvision import models as torchvision
 
+from nsfast.errors import NsfastError
 from nsfast.models import SmallBlock, build_model
 from nsfast.noise import FinalDropout, RandAugmentTransform, StochasticDepth, rand_augment
 from nsfast.noise.depth import _Drop
@@ -87,6 +88,51 @@ def test_depth_leaves_out_branches_of_the_first_alone(subset, alive, monkeypatch
     branch = torch.zeros_like(x)
     branch[part] = plain(x[part]) - x[part]
     assert torch.allclose(block(x), x + factors[:, None, None, None] * branch, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mobilevit_xxs", "tnt_s_legacy_patch16_224", "test_vit"])
+def test_a_network_that_makes_several_rows_of_a_picture_noises_those_of_the_first(name):
+    """At a rate near 1 no branch is left of a noised picture, and what it comes to is far from the clean one."""
+    torch.manual_seed(0)
+    size = {} if name == "mobilevit_xxs" else {"img_size": 32}
+    net, x = timm.create_model(name, num_classes=3, **size).eval(), torch.rand(4, 3, 32, 32)
+    clean = net(x)
+    installed(StochasticDepth(0.9, "uniform", first=2), net)
+    for module in net.modules():  # branches are left out; batch normalisation keeps its statistics
+        still = isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Dropout)
+        module.training = not still
+    apart = (torch.stack([net(x) for _ in range(8)]) - clean).abs().amax((0, 2))
+    assert (apart[:2] > 1e-2).all() and (apart[2:] < 1e-4).all()
+
+
+def test_rows_that_belong_to_no_picture_are_refused():
+    class Halved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = SmallBlock(8, 8, 1)
+
+        def forward(self, x):
+            return self.block(x[:5])
+
+    net = Halved()
+    installed(StochasticDepth(0.5, "uniform", first=2), net)
+    with pytest.raises(NsfastError, match="5 rows of 7 pictures"):
+        net.train()(torch.randn(BATCH, 8, 4, 4))
+
+
+@pytest.mark.parametrize("noise", [RandAugmentTransform, FinalDropout, StochasticDepth])
+def test_a_negative_number_of_pictures_is_refused(noise):
+    with pytest.raises(NsfastError, match="first is -2; it must be at least 0"):
+        noise(first=-2)
+
+
+def test_none_of_the_pictures_is_a_network_without_its_own_noise():
+    net = timm.create_model("test_convnext", num_classes=3, drop_path_rate=0.9, drop_rate=0.9)
+    x = torch.rand(4, 3, 32, 32)
+    clean = net.eval()(x)
+    for callback in (StochasticDepth(0.5, first=0), FinalDropout(0.5, first=0)):
+        installed(callback, net)
+    assert torch.allclose(net.train()(x), clean, atol=1e-6)
 
 
 @pytest.mark.parametrize("subset", [True, False], ids=["subset", "mask"])

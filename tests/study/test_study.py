@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -156,22 +157,29 @@ def test_a_process_that_is_killed_fails_its_arm_alone(tmp_path):
     """As the kernel does when memory is short; another takes the arms after it."""
     said: list[str] = []
 
-    def say(line: str) -> None:
-        said.append(line)
-        if len(said) == 1:  # the other of the first two arms is at work
-            for process in psutil.Process().children():
-                if "nsfast.study.job" in process.cmdline() and process.cpu_percent(0.3) > 1:
-                    process.kill()
+    def jobs() -> list[psutil.Process]:
+        return [p for p in psutil.Process().children() if "nsfast.study.job" in p.cmdline()]
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        logs = [tmp_path / "logs" / f"seed-{seed}-base.log" for seed in (0, 1)]
+        while not all(log.is_file() and "control: started" in log.read_text() for log in logs):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        jobs()[0].kill()
 
     control = Point("base", "control")
     claims = (Comparison("average > raw", control, control, second_measure="raw_accuracy"),)
     study = replace(STUDY, arms=STUDY.arms[:1], comparisons=claims)
     units = units_of(study, tmp_path, (0, 1, 2, 3))
-    scores, errors = run_units(study, units, tmp_path, 2, say)
+    killer = threading.Thread(target=kill)
+    killer.start()
+    scores, errors = run_units(study, units, tmp_path, 2, said.append)
+    killer.join()
     ((key, why),) = errors.items()
     assert key[0] in (0, 1) and why.startswith("it ended with -9; see ") and len(scores) == 3
     assert sum("FAILED" in line for line in said) == 1 and len(said) == 4
-    assert not [p for p in psutil.Process().children() if "nsfast.study.job" in p.cmdline()]
+    assert not jobs()
 
 
 def test_what_stands_is_not_run_again(finished):

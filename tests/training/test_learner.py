@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 from fastai.callback.core import Callback
 from torch import nn
@@ -163,10 +164,22 @@ def test_pseudo_labeled_pictures_are_spared_the_noise_that_a_recipe_says(tiny, p
     for learn in (halves, shares):  # each part of a step has its labeled pictures in front
         assert noise(learn) == {name: n and n // 2 for name, n in expected.items()}
     alone = build_learner(recipe, *images, labeled_too=False)
-    on = {name: n for name, n in expected.items() if n is None or name == "FinalDropout"}
-    assert noise(alone) == {name: 0 if name == "FinalDropout" else n for name, n in on.items()}
+    left = {name: n and 0 for name, n in expected.items() if n is None or name != "RandAugment"}
+    assert noise(alone) == left  # at 0 a callback takes away what the network brings along
     after = build_learner(replace(recipe, ratio=0), *images[:4])  # labeled ones alone, after pretraining
     assert noise(after) == {"RandAugment": None, "StochasticDepth": None}
+
+
+def test_a_network_without_one_final_layer_is_refused_before_a_fit(tiny, monkeypatch):
+    def two_heads(*arguments, **named):
+        return timm.create_model("deit_tiny_distilled_patch16_224", num_classes=3, img_size=32)
+
+    monkeypatch.setattr(learner, "build_model", lambda *a, **k: Network(two_heads(), *a[-2:]))
+    recipe = replace(PLAIN, dropout=0.4, pseudo_noise="none")
+    images = (3, tiny.statistics(), tiny.labeled, tiny.validation, pseudo(tiny))
+    build_learner(replace(recipe, pseudo_noise="dropout"), *images)
+    with pytest.raises(NsfastError, match="in place of one final layer"):
+        build_learner(recipe, *images)
 
 
 def test_in_a_fit_labeled_pictures_are_noised_and_spared_ones_are_as_they_are(tiny):
