@@ -133,21 +133,31 @@ def test_the_plain_loop_trains_to_the_same_weights_as_the_learner(monkeypatch):
     assert loop.draw().shape == (6, 16)
 
 
+def levels_in_double_precision(module, inputs):
+    """Normalised pictures anew from their grey levels: either side has rounded them in another order."""
+    levels = ((inputs[0].double() * 0.25 + 0.5) * 255).round()
+    return ((levels / 255 - 0.5) / 0.25,)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
 def test_timms_loop_trains_to_the_same_weights_as_the_learner(monkeypatch, tmp_path, optimizer):
     import torch
+    from fastai.learner import AvgSmoothLoss
 
     from nsfast.training import Recipe
     from nsfast.training.average import WeightAverage
     from nsfast.training.checkpoint import Checkpoint
 
     against, steps, batch, apart = import_module("timm_loop"), 3, 16, []
+    double = torch.zeros((), dtype=torch.float64)  # fastai's mean of the loss would be in single precision
+    monkeypatch.setattr(AvgSmoothLoss, "reset", lambda self: vars(self).update(count=0, val=double))
     for seed in range(3):
         sizes = dict(size=1, steps_per_epoch=steps, batch=batch, optimizer=optimizer, learning_rate=1e-3)
         # two steps of warm-up, then a stair lower every other step
         schedule = dict(schedule="staircase", warmup_epochs=0.7, decay_epochs=0.7)
         recipe = Recipe(**against.NO_NOISE, **schedule, **sizes, seed=seed)
         learner = against.labeled_learner(recipe, pixels=8, classes=3)
+        learner.model.double().body.register_forward_pre_hook(levels_in_double_precision)
         loop, clocked = against.TimmLoop(learner, recipe), against.Clocked(recipe, learner)
         start = torch.nn.utils.parameters_to_vector(loop.model.parameters())
         average, orders = WeightAverage(recipe.ema), []
@@ -168,8 +178,8 @@ def test_timms_loop_trains_to_the_same_weights_as_the_learner(monkeypatch, tmp_p
             torch.nn.utils.parameters_to_vector(model.parameters()) for model in (learner.model, loop.model)
         )
         apart.append(((ours - theirs).norm() / (ours - start).norm()).item())
-    # the order of a sum may carry a ReLU over zero, after which AdamW goes another way by a few thousandths
-    assert sorted(apart)[1] < 1e-4
+    # in single precision, on some processors, the order of a sum carries a ReLU over zero, and AdamW goes another way
+    assert max(apart) < 1e-6
 
 
 def test_the_pictures_to_decode_have_their_size_and_both_sides_crop_each_of_them_once(monkeypatch, tmp_path):

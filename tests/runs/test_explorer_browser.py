@@ -2,6 +2,7 @@
 
 import ast
 import json
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,6 +108,16 @@ def wait_for_explorer(visit) -> None:
     )
 
 
+def box_at_rest(locator) -> dict[str, float]:
+    """Return where a part of a figure lies, once it does not move: the figure may be drawn anew just then."""
+    deadline, before = time.monotonic() + 15, None
+    while (box := locator.bounding_box()) is None or box != before:
+        assert time.monotonic() < deadline, f"not drawn, or not at rest: {box}"
+        before = box
+        locator.page.wait_for_timeout(100)
+    return box
+
+
 def drag_the_threshold(visit) -> None:
     """By its slider, then by its line; the sentence follows."""
     page = visit.page
@@ -119,7 +130,7 @@ def drag_the_threshold(visit) -> None:
     visit.drag((box["x"] + box["width"] / 2, middle), (box["x"] - 40, middle))
     page.wait_for_function(changed, arg=before, timeout=15_000)
     page.wait_for_timeout(600)
-    before, line = summary.inner_text(), page.locator(".js-plotly-plot .shapelayer path").first.bounding_box()
+    before, line = summary.inner_text(), box_at_rest(page.locator(".js-plotly-plot .shapelayer path").first)
     x, y = line["x"] + line["width"] / 2, line["y"] + line["height"] / 2
     visit.drag((x, y), (x + 40, y))
     page.wait_for_function(changed, arg=before, timeout=15_000)
@@ -135,8 +146,7 @@ def explore(visit, folder) -> list[str]:
     page.locator(".nsf-view button", has_text="confusion").click()
     heat = page.locator(".heatmaplayer image").first
     heat.wait_for(state="attached", timeout=15_000)
-    page.wait_for_timeout(500)
-    box = heat.bounding_box()
+    box = box_at_rest(heat)
     labels, images = (
         read_labels(folder / "runs/digits/round-1/labels"),
         load_images(folder / "runs/digits/images"),
