@@ -130,6 +130,8 @@ def noised(pictures: Any, student: Stage) -> Callable[[int], np.ndarray]:
         from nsfast.training.show import noised_views
 
         recipe = Recipe.from_parameters(student.parameters)
+        if "randaugment" in recipe.spared:
+            recipe = replace(recipe, randaugment_n=0)
         return noised_views(taken(pictures, np.array([row])), recipe, VIEWS, seed=int(row))
 
     return views

@@ -16,7 +16,7 @@ from nsfast.labels.table import write_labels
 from nsfast.models import build_model
 from nsfast.pipeline import explored
 from nsfast.pipeline.balancing import balance_table
-from nsfast.pipeline.exploring import explore_run, explorer_of, labeled_round, write_choice
+from nsfast.pipeline.exploring import explore_run, explorer_of, labeled_round, noised, write_choice
 from nsfast.pipeline.origin import expected_origin
 from nsfast.pipeline.profile import resolve
 from nsfast.pipeline.round_labels import RoundLabels
@@ -195,6 +195,15 @@ def test_noised_views_are_those_of_the_rounds_student(made):
     assert views.shape == (6, 16, 16, 1) and views.dtype == np.uint8 and (views == explorer.noised(11)).all()
     assert (views == noised_views(images.unlabeled.pixels[ids[[11]]], recipe, 6, seed=11)).all()
     assert (views != images.unlabeled.pixels[ids[11]]).any()
+
+
+def test_noised_views_of_pictures_that_are_spared_randaugment_are_without_it(made):
+    run, images = made
+    stage = of_round(run, 2, images, "student").stage
+    pixels, few = images.unlabeled.pixels, {"crop": "none", "flip": False, "cutout": 0, "ratio": 2}
+    for spared, pseudo_noise in ((True, "dropout"), (False, "randaugment")):
+        student = replace(stage, parameters={**stage.parameters, **few, "pseudo_noise": pseudo_noise})
+        assert (noised(pixels, student)(11) == pixels[11]).all() == spared
 
 
 def test_a_map_is_made_once_for_a_teacher(made, monkeypatch):
