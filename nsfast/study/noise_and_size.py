@@ -47,7 +47,7 @@ def research_question_2(data: str, full: bool) -> Study:
         comparisons.append(Comparison(f"{noise} alone > no noise", Point(arm, "round-1"), none))
     if full:
         arms.append(Arm("bare", (*NO_NOISE, *ONE_ROUND), "no noise on any picture"))
-        comparisons.append(one("all noise > none on labeled pictures either", "bare"))
+        comparisons.append(one("all noise > no noise on any picture", "bare"))
     size_arms, size_claims = _sizes(data, full)
     return study_on(
         "rq2",
@@ -107,6 +107,6 @@ def _sizes(data: str, full: bool) -> tuple[list[Arm], list[Comparison]]:
         settings = (f"teacher.size={student}", f"student.size={fewer}", "student.allow_smaller=true")
         arms.append(Arm("shrunk", (*settings, *ONE_ROUND), "a student smaller than its teacher"))
         name = "student as large as its teacher > smaller"
-        differs = {"differs": grown["differs"]}
-        claims.append(Comparison(name, equal, Point("shrunk", "round-1"), source=FINDING, **differs))
+        less = Point("shrunk", "round-1")
+        claims.append(Comparison(name, equal, less, source=FINDING, differs=grown["differs"]))
     return arms, claims

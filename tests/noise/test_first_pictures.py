@@ -133,6 +133,7 @@ def test_none_of_the_pictures_is_a_network_without_its_own_noise():
     for callback in (StochasticDepth(0.5, first=0), FinalDropout(0.5, first=0)):
         installed(callback, net)
     assert torch.allclose(net.train()(x), clean, atol=1e-6)
+    assert torch.equal(RandAugmentTransform(first=0).encodes(TensorImage(x)).as_subclass(torch.Tensor), x)
 
 
 @pytest.mark.parametrize("subset", [True, False], ids=["subset", "mask"])
